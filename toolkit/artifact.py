@@ -1,0 +1,262 @@
+"""The folder that is shipped: a model file, its encoder, its contract, and proof that it is whole.
+
+::
+
+    artifact.json     the core: what it is, what was done to it, sha256 of every file below
+    model.onnx        or model.safetensors for a trained Classifier
+    encoder/          what turns a request into arrays
+    golden.npz        a few encoded rows with their logits: the self-test at every load
+    evidence/         reports, cards, hashes of training rows: added later, outside the digest
+
+The digest of an artifact is the sha256 of its core in canonical JSON. Bytes are hashed before they
+are parsed, and what is parsed is the very bytes that were hashed: no file is read twice.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolkit.encoders import Encoder, encoder_files, load_encoder
+from toolkit.errors import ArtifactError
+from toolkit.lineage import (
+    SplitRecord,
+    Step,
+    canonical_json,
+    digest_of_bytes,
+    split_from_json,
+    steps_from_json,
+)
+from toolkit.spec import Array, Spec
+
+SCHEMA_VERSION = 1
+CORE, GOLDEN, EVIDENCE = "artifact.json", "golden.npz", "evidence"
+TRAINING_ROWS = "training_rows.npy"
+FORMATS = ("onnx", "safetensors")
+PRECISIONS = ("fp32", "fp16", "int8")
+MAX_FILE_BYTES = 8 << 30
+
+
+@dataclass(frozen=True)
+class Core:
+    """Everything in `artifact.json` but the hashes of the files.
+
+    `net` is the architecture (kind and sizes) of a network of ours, so that weights alone rebuild it.
+    """
+
+    name: str
+    format: str
+    spec: Spec
+    steps: tuple[Step, ...] = ()
+    parent: str | None = None
+    split: SplitRecord | None = None
+    temperature: float = 1.0
+    precision: str = "fp32"
+    net: Mapping[str, Any] | None = None
+    models: tuple[str, ...] = ("model.onnx",)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; canonical once `files` and `schema_version` are added."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "format": self.format,
+            "spec": self.spec.to_json(),
+            "steps": [step.to_json() for step in self.steps],
+            "parent": self.parent,
+            "split": self.split.to_json() if self.split else None,
+            "temperature": self.temperature,
+            "precision": self.precision,
+            "net": dict(self.net) if self.net else None,
+            "models": list(self.models),
+        }
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few encoded rows and the logits they must give; run one row at a time at every load."""
+
+    arrays: Mapping[str, Array]
+    logits: Array
+
+    def to_bytes(self) -> bytes:
+        """An uncompressed npz; equal content gives equal bytes."""
+        buffer = io.BytesIO()
+        named = {f"input.{name}": array for name, array in sorted(self.arrays.items())}
+        np.savez(buffer, **named, logits=self.logits)  # type: ignore[arg-type]  # numpy types **kwds as bool
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Golden:
+        """Read an npz without ever unpickling; raises `ArtifactError` for anything else."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+                logits = arrays.pop("logits")
+        except Exception as error:  # zipfile and numpy raise a dozen kinds for hostile bytes
+            raise ArtifactError(f"golden.npz cannot be read: {error}") from None
+        return cls({name.removeprefix("input."): array for name, array in arrays.items()}, logits)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder and its contract; see the module. Make one with `load_artifact` or `write_artifact`."""
+
+    folder: Path
+    core: Core
+    digest: str
+    files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    @property
+    def spec(self) -> Spec:
+        """Inputs, labels and task."""
+        return self.core.spec
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self.core.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of everything inside the digest: what a container would carry."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """True when a row's neighbours move its answer: INT8 with activation scales taken at run time."""
+        return any(s.name == "quantize" and s.settings.get("mode") == "dynamic" for s in self.core.steps)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file of the core, hashed first; raises `ArtifactError` when they differ."""
+        entry = self.files.get(path)
+        if entry is None:
+            raise ArtifactError(f"{self.folder} has no file {path!r}")
+        content = (self.folder / path).read_bytes()
+        if len(content) != entry["bytes"] or digest_of_bytes(content) != entry["sha256"]:
+            raise ArtifactError(f"{self.folder / path} is not the file that was written: its sha256 differs")
+        return content
+
+    def encoder(self) -> Encoder:
+        """The encoder, from verified bytes."""
+        names = [path for path in self.files if path.startswith("encoder/")]
+        return load_encoder({path.removeprefix("encoder/"): self.read(path) for path in names})
+
+    def golden(self) -> Golden:
+        """The self-test, from verified bytes."""
+        return Golden.from_bytes(self.read(GOLDEN))
+
+    def training_rows(self) -> Array | None:
+        """Sorted uint64 hashes of the rows it was trained on, where the evidence is still beside it."""
+        path = self.folder / EVIDENCE / TRAINING_ROWS
+        if not path.is_file():
+            return None
+        try:
+            rows: Array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}; remove it or fetch it again") from None
+        return rows
+
+    def verify(self) -> None:
+        """Hash every file of the core; raises `ArtifactError` for the first that differs."""
+        for path in self.files:
+            self.read(path)
+
+
+def load_artifact(folder: Path | str) -> Artifact:
+    """Read a folder's contract; file contents are hashed when they are read, or by `verify`.
+
+    Raises `ArtifactError` when the folder is missing, `artifact.json` cannot be read, a file is
+    missing or of another size, or something is there that does not belong (links, strangers).
+    """
+    folder = Path(folder)
+    core_path = folder / CORE
+    if not core_path.is_file():
+        what = "does not exist" if not folder.exists() else f"has no {CORE}"
+        raise ArtifactError(f"{folder} {what}; give a folder made by toolkit train, export or quantize")
+    try:
+        value = json.loads(core_path.read_bytes())
+        version = value["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ArtifactError(f"{core_path} has schema_version {version}; this toolkit reads {SCHEMA_VERSION}")
+        core, files = _core_from_json(value), dict(value["files"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{core_path} cannot be read: {error!r}") from None
+    _check_files(folder, files)
+    return Artifact(folder, core, digest_of_bytes(canonical_json(value)), files)
+
+
+def write_artifact(
+    folder: Path,
+    core: Core,
+    encoder: Encoder,
+    *,
+    models: Mapping[str, bytes],
+    golden: Golden | None = None,
+    evidence: Mapping[str, bytes] | None = None,
+) -> Artifact:
+    """Write a whole artifact into `folder` (usually a staged one) and return it as loaded."""
+    contents: dict[str, bytes] = dict(models)
+    contents.update({f"encoder/{name}": content for name, content in encoder_files(encoder).items()})
+    if golden is not None:
+        contents[GOLDEN] = golden.to_bytes()
+    files = {path: {"sha256": digest_of_bytes(c), "bytes": len(c)} for path, c in sorted(contents.items())}
+    extra = {f"{EVIDENCE}/{name}": content for name, content in (evidence or {}).items()}
+    for path, content in {**contents, **extra}.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    value = {**core.to_json(), "files": files}
+    (folder / CORE).write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    return Artifact(folder, core, digest_of_bytes(canonical_json(value)), files)
+
+
+def rows_to_bytes(rows: Array) -> bytes:
+    """Hashes of training rows as one .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, rows, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _core_from_json(value: Mapping[str, Any]) -> Core:
+    if value["format"] not in FORMATS or value["precision"] not in PRECISIONS:
+        raise ValueError(f"format {value['format']!r} or precision {value['precision']!r} is unknown")
+    return Core(
+        name=str(value["name"]),
+        format=value["format"],
+        spec=Spec.from_json(value["spec"]),
+        steps=steps_from_json(value["steps"]),
+        parent=value["parent"],
+        split=split_from_json(value["split"]),
+        temperature=float(value["temperature"]),
+        precision=value["precision"],
+        net=value["net"],
+        models=tuple(value["models"]),
+    )
+
+
+def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Only expected regular files, each of the size that was written; evidence/ may hold more."""
+    for path, entry in files.items():
+        parts = Path(path).parts
+        if Path(path).is_absolute() or ".." in parts or path == CORE or parts[0] == EVIDENCE:
+            raise ArtifactError(f"{folder / CORE} names the file {path!r}, which may not be part of an artifact")
+        target = folder / path
+        if not target.is_file():
+            raise ArtifactError(f"{folder} has lost {path}; make it again or fetch it whole")
+        size = int(entry["bytes"])
+        if not isinstance(entry["sha256"], str) or size > MAX_FILE_BYTES or target.stat().st_size != size:
+            raise ArtifactError(f"{target} has {target.stat().st_size} bytes; {size} were written")
+    for found in sorted(folder.rglob("*")):
+        relative = found.relative_to(folder).as_posix()
+        if found.is_symlink():
+            raise ArtifactError(f"{found} is a link; an artifact holds regular files only")
+        inside = relative == CORE or relative in files or relative.startswith(f"{EVIDENCE}/")
+        if found.is_file() and not inside:
+            raise ArtifactError(f"{found} does not belong to the artifact; remove it")

@@ -1,0 +1,49 @@
+"""What runs a model: arrays in, logits out. One module a runtime, imported only when asked for.
+
+The serving image holds ONNX Runtime and no torch, so nothing here may import a runtime by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol, Self, cast
+
+from toolkit.artifact import Artifact
+from toolkit.spec import Array, Arrays
+
+# format of an artifact -> module and class of its runner
+FORMATS = {
+    "onnx": ("toolkit.runners.onnx", "OnnxRunner"),
+    "safetensors": ("toolkit.runners.torch", "TorchRunner"),
+}
+
+
+class Runner(Protocol):
+    """An open model. The contract that every runner is tested against is in tests/runners."""
+
+    def run(self, arrays: Arrays) -> Array:
+        """Logits, float32 (batch, classes); `arrays` as in the artifact's spec."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What really runs, read back from the runtime: runtime, provider, threads, precision."""
+        ...
+
+    def close(self) -> None:
+        """Free the model; `run` may not be called again."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def open_runner(artifact: Artifact, *, threads: int = 1, provider: str = "cpu") -> Runner:
+    """Open the model of `artifact` from verified bytes.
+
+    Raises `InputError` for a provider that this machine or this format does not have: nothing falls
+    back silently.
+    """
+    module, name = FORMATS[artifact.core.format]
+    runner = getattr(importlib.import_module(module), name)
+    return cast(Runner, runner.open(artifact, threads=threads, provider=provider))

@@ -1,0 +1,80 @@
+"""An ONNX model run by ONNX Runtime, from bytes that were hashed before they were parsed.
+
+Nothing falls back: a provider that was asked for and not given is an error, and `facts` reports
+what the session itself says, never what was asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from toolkit.artifact import Artifact
+from toolkit.errors import ArtifactError, InputError, require
+from toolkit.spec import Array, Arrays
+
+# the word a user types -> ONNX Runtime's name of the execution provider
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRunner:
+    """One ONNX Runtime session; safe to call from several threads at once."""
+
+    def __init__(self, model: bytes, *, threads: int = 1, provider: str = "cpu", precision: str = "fp32") -> None:
+        ort = require("onnxruntime", extra="cpu")
+        if provider not in PROVIDERS:
+            raise InputError(f"unknown provider {provider!r}; allowed: {', '.join(PROVIDERS)}")
+        if PROVIDERS[provider] not in ort.get_available_providers():
+            available = ", ".join(ort.get_available_providers())
+            raise InputError(f"this ONNX Runtime has no {PROVIDERS[provider]} (it has {available}); choose another")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # waiting threads sleep: a spinning pool takes the core that the HTTP loop needs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: Any = ort.InferenceSession(model, options, providers=[PROVIDERS[provider]])
+        except Exception as error:  # the runtime raises a dozen kinds of its own
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(f"ONNX Runtime cannot load the model: {reason}") from None
+        self._facts = {
+            "runtime": f"ONNX Runtime {ort.__version__}",
+            "provider": self._session.get_providers()[0],
+            "threads": self._session.get_session_options().intra_op_num_threads,
+            "precision": precision,
+        }
+        if self._facts["provider"] != PROVIDERS[provider]:
+            raise InputError(f"{PROVIDERS[provider]} was asked and {self._facts['provider']} was given")
+        self._inputs = [declared.name for declared in self._session.get_inputs()]
+
+    @classmethod
+    def open(cls, artifact: Artifact, *, threads: int, provider: str) -> Self:
+        """Open the first model of `artifact`."""
+        model = artifact.read(artifact.core.models[0])
+        return cls(model, threads=threads, provider=provider, precision=artifact.core.precision)
+
+    @property
+    def session(self) -> Any:
+        """The runtime's own session, for those who must profile it."""
+        return self._session
+
+    def run(self, arrays: Arrays) -> Array:
+        if self._session is None:
+            raise InputError("this runner is closed; open the artifact again")
+        feed = {name: arrays[name] for name in self._inputs}
+        result: Array = self._session.run(None, feed)[0]
+        return result if result.dtype == np.float32 else result.astype(np.float32)
+
+    def facts(self) -> dict[str, Any]:
+        return dict(self._facts)
+
+    def close(self) -> None:
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

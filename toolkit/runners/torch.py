@@ -1,0 +1,51 @@
+"""A trained classifier run by eager PyTorch: the baseline that everything else is compared with."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+
+from toolkit.artifact import Artifact
+from toolkit.classifier import Classifier, load_classifier
+from toolkit.errors import InputError
+from toolkit.spec import Array, Arrays
+
+
+class TorchRunner:
+    """Eager PyTorch on the CPU. Its thread count is the process's own: torch has only one pool."""
+
+    def __init__(self, classifier: Classifier, *, threads: int = 1) -> None:
+        self._classifier: Classifier | None = classifier
+        self._threads = threads
+
+    @classmethod
+    def open(cls, artifact: Artifact, *, threads: int, provider: str) -> Self:
+        """Load the network from verified bytes; raises `InputError` for any provider but cpu."""
+        if provider != "cpu":
+            raise InputError(f"provider {provider!r} is not one of this runner's; allowed: cpu")
+        return cls(load_classifier(artifact), threads=threads)
+
+    def run(self, arrays: Arrays) -> Array:
+        if self._classifier is None:
+            raise InputError("this runner is closed; open the artifact again")
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        return self._classifier.run(arrays)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "runtime": f"PyTorch {torch.__version__} eager",
+            "provider": "cpu",
+            "threads": torch.get_num_threads() if self._classifier is None else self._threads,
+            "precision": "fp32",
+        }
+
+    def close(self) -> None:
+        self._classifier = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,61 @@
+"""Outputs appear whole or not at all: work in `NAME.partial/`, then one rename.
+
+The partial folder carries the key of the work that made it. The same work finds it again after a
+crash and resumes; other work is refused, so two recipes never mix in one folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolkit.errors import InputError
+
+_KEY = "KEY"
+
+
+@contextmanager
+def staged(folder: Path, *, key: str, force: bool = False) -> Iterator[Path]:
+    """Yield `folder.partial`; on a clean exit it becomes `folder`, on an error it stays for a resume.
+
+    Raises `InputError` when `folder` exists (unless `force`) or the partial folder has another key.
+    """
+    folder = Path(folder)
+    if folder.exists() and not force:
+        raise InputError(f"{folder} exists already; choose another -o, or add --force to replace it")
+    partial = folder.with_name(folder.name + ".partial")
+    if partial.exists():
+        found = (partial / _KEY).read_text() if (partial / _KEY).is_file() else ""
+        if found != key:
+            if not force:
+                raise InputError(
+                    f"{partial} holds unfinished work of another recipe; repeat that command to finish "
+                    "it, remove the folder, or add --force"
+                )
+            shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / _KEY).write_text(key)
+    yield partial
+    (partial / _KEY).unlink()
+    if folder.exists():
+        replaced = folder.with_name(folder.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(folder, replaced)
+        os.rename(partial, folder)
+        shutil.rmtree(replaced)
+    else:
+        os.rename(partial, folder)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it in, so that a reader never sees half of it."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
