@@ -44,7 +44,7 @@ class RecipeError(InputError):
     """A setting out of its range, or one that does not exist."""
 
 
-class MissingExtra(InputError):
+class MissingExtra(InputError):  # noqa: N818  (it reads as what it says: an extra is missing)
     """A package that is part of an extra and is not installed."""
 
 

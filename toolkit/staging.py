@@ -43,11 +43,11 @@ def staged(folder: Path, *, key: str, force: bool = False) -> Iterator[Path]:
     if folder.exists():
         replaced = folder.with_name(folder.name + ".replaced")
         shutil.rmtree(replaced, ignore_errors=True)
-        os.rename(folder, replaced)
-        os.rename(partial, folder)
+        folder.rename(replaced)
+        partial.rename(folder)
         shutil.rmtree(replaced)
     else:
-        os.rename(partial, folder)
+        partial.rename(folder)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -58,4 +58,4 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -8,6 +8,7 @@ Source: Weinberger et al. 2009, feature hashing (arXiv:0902.2206); Joulin et al.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import zlib
@@ -72,7 +73,7 @@ def _ngrams(text: str) -> Iterator[str]:
     """Words first, so that cutting a long text at `max_length` loses pieces before words."""
     words = _WORD.findall(text.lower())
     yield from words
-    yield from (f"{first} {second}" for first, second in zip(words, words[1:], strict=False))
+    yield from (f"{first} {second}" for first, second in itertools.pairwise(words))
     for word in words:
         marked = f"<{word}>"
         for width in (3, 4, 5):

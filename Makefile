@@ -1,0 +1,57 @@
+# make demo   the whole line on real data (≤ 15 minutes on two cores, a second run ≤ 1 minute)
+# make test   every check and every test (≤ 10 minutes from nothing)
+SHELL  := /bin/bash
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/ready
+BARE   := .venv-bare/ready
+
+.PHONY: demo demo-results test check archives floors tables format clean
+
+demo: $(READY)
+	$(BIN)/toolkit demo
+
+demo-results: demo
+	cp runs/demo/report.json benchmarks/results/demo.json
+	$(BIN)/python -m benchmarks.tables
+
+test: $(READY) $(BARE) archives check
+	TOOLKIT_OFFLINE=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m benchmarks.tables --check
+	$(BIN)/python -m pytest tests/test_imports.py
+
+archives: $(READY)
+	$(BIN)/toolkit data --fetch
+
+floors: $(READY)
+	$(BIN)/python -m benchmarks.floors
+	$(BIN)/python -m benchmarks.tables
+
+tables: $(READY)
+	$(BIN)/python -m benchmarks.tables
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# everything a developer needs, as pinned
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,judge,dev]'
+	touch $@
+
+# what a user gets from the wheel alone, without one extra; tests/test_wheel.py looks into it
+$(BARE): $(READY) $(shell find toolkit bentos -name '*.py' 2>/dev/null)
+	rm -rf dist .venv-bare
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	$(PYTHON) -m venv .venv-bare
+	.venv-bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	touch $@
+
+clean:
+	rm -rf .venv .venv-bare dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

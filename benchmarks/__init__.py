@@ -1,0 +1,1 @@
+"""Measurements that are committed, and the tables made from them. `python -m benchmarks.NAME`."""

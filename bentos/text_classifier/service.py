@@ -1,0 +1,32 @@
+"""A text classifier as a BentoML service.
+
+::
+
+    TOOLKIT_ARTIFACT=runs/trec-int8 bentoml serve bentos/text_classifier/service.py:TextClassifier
+
+In a bento the artifact lies beside this file. HTTP is answered by toolkit.serving, in front of
+BentoML; the method below is the same thing for BentoML's schema, client and in-process callers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bentoml
+
+from toolkit.serving.loading import find_artifact, load_served
+from toolkit.serving.seam import service
+
+
+@service("text_classifier")
+class TextClassifier:
+    """Says which label each text has."""
+
+    def __init__(self) -> None:
+        self.served = load_served(find_artifact(Path(__file__).parent), task="text")
+
+    @bentoml.api(route="/v1/classify")  # type: ignore[untyped-decorator]  # BentoML is untyped for mypy
+    def classify(self, inputs: list[str]) -> dict[str, Any]:
+        """Label and score of each text: {"inputs": ["Who wrote Hamlet ?"]}."""
+        return self.served.answer(inputs)

@@ -1,0 +1,135 @@
+"""A model card in the Hugging Face form: YAML in front, then what a user must know before trusting it.
+
+Every number in it was measured and stands in the report; what was not measured is said to be so.
+Written without a YAML library: a JSON value is a YAML value.
+Source: https://huggingface.co/docs/hub/model-cards, Mitchell et al. 2019 (arXiv:1810.03993).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from toolkit.artifact import Artifact
+from toolkit.errors import InputError
+from toolkit.report import Report, describe_runtime
+from toolkit.table import markdown_table
+
+# task -> the name that the hub knows it by, and what a request holds
+PIPELINES = {
+    "text": ("text-classification", "a text"),
+    "image": ("image-classification", "a picture"),
+    "recommend": ("tabular-classification", "a record of a user and an item"),
+}
+
+
+def model_card(artifact: Artifact, report: Report) -> str:
+    """The card of `artifact` as markdown; raises `InputError` when `report` speaks of another artifact."""
+    if report.digest != artifact.digest:
+        raise InputError(
+            f"the report speaks of {report.digest[:12]} and the artifact is {artifact.digest[:12]}; measure it again"
+        )
+    front = "---\n" + "".join(f"{key}: {_yaml(value)}\n" for key, value in _front(artifact, report).items()) + "---\n"
+    sections = [f"# {artifact.name}", _intent(artifact), "## Measured", _measured(report), "## Lineage"]
+    sections += [_lineage(artifact), "## Limits", _limits(artifact, report)]
+    return front + "\n" + "\n\n".join(sections) + "\n"
+
+
+def _front(artifact: Artifact, report: Report) -> dict[str, Any]:
+    task, _ = PIPELINES[artifact.spec.task]
+    data = artifact.core.split.name if artifact.core.split else None
+    front: dict[str, Any] = {
+        "library_name": "onnx" if artifact.core.format == "onnx" else "safetensors",
+        "pipeline_tag": task,
+        "tags": ["serving-toolkit", artifact.core.precision],
+    }
+    if data:
+        front["datasets"] = [data]
+    if report.quality and data:
+        dataset = {"type": data, "name": data, "split": report.quality["split"]}
+        result = {"task": {"type": task}, "dataset": dataset, "metrics": _metrics(report.values)}
+        front["model-index"] = [{"name": artifact.name, "results": [result]}]
+    return front
+
+
+def _metrics(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metrics = [
+        {"type": "accuracy", "name": "Accuracy", "value": values["accuracy"]["value"]},
+        {
+            "type": "expected_calibration_error",
+            "name": "Expected calibration error",
+            "value": values["expected_calibration_error"],
+        },
+    ]
+    if values.get("auc"):
+        metrics.append({"type": "roc_auc", "name": "AUC", "value": values["auc"]["value"]})
+    return metrics
+
+
+def _intent(artifact: Artifact) -> str:
+    _, request = PIPELINES[artifact.spec.task]
+    labels = ", ".join(f"`{label}`" for label in artifact.spec.labels[:20])
+    more = len(artifact.spec.labels) - 20
+    split = artifact.core.split
+    source = f"the data set `{split.name}` (seed {split.seed})" if split else "data that it does not remember"
+    return (
+        f"Takes {request} and answers one of {len(artifact.spec.labels)} labels: {labels}"
+        f"{f' and {more} more' if more > 0 else ''}. Trained on {source}; it is meant for requests like those rows."
+    )
+
+
+def _measured(report: Report) -> str:
+    lines = [markdown_table([report]), ""]
+    machine = report.machine
+    lines.append(
+        f"On {machine.get('processor') or 'an unnamed processor'}, {describe_runtime(report.runtime)}, "
+        f"{report.runtime.get('threads', 'unknown')} thread(s), {report.date or 'no date'}."
+    )
+    if report.quality:
+        values = report.values
+        lines.append(
+            f"Accuracy on {values['rows']:,} rows of the {report.quality['split']} split, with a 95 % interval; "
+            f"expected calibration error {values['expected_calibration_error']:.4f}."
+        )
+        recalls = [f"`{c['label']}` {c['recall']:.1%} of {c['rows']}" for c in values["classes"] if c["rows"]]
+        lines.append(f"Recall of each class: {', '.join(recalls)}.")
+    else:
+        lines.append("Its accuracy was not measured.")
+    if report.footprint and report.footprint.get("memory_bytes"):
+        memory, load = report.footprint["memory_bytes"], report.footprint["load_ms"]
+        lines.append(f"Adds {memory / 1e6:.0f} MB to a bare process; loads in {load:.0f} ms.")
+    return "\n".join(lines)
+
+
+def _lineage(artifact: Artifact) -> str:
+    lines = [
+        f"Digest `{artifact.digest}`" + (f", made from `{artifact.core.parent}`." if artifact.core.parent else ".")
+    ]
+    lines.append("")
+    lines += [
+        f"{number}. {step.name}: `{json.dumps(dict(step.settings), sort_keys=True, ensure_ascii=False)}`"
+        for number, step in enumerate(artifact.core.steps, 1)
+    ]
+    return "\n".join(lines)
+
+
+def _limits(artifact: Artifact, report: Report) -> str:
+    lines = ["- It always answers one of its labels, also for a request that fits none."]
+    for axis, (low, high) in sorted(artifact.spec.limits.items()):
+        lines.append(f"- {axis} from {low} to {high}; what is longer is cut or refused.")
+    if artifact.depends_on_batch:
+        lines.append("- Its INT8 scales come from the whole batch: serve it one row at a time, as it was judged.")
+    if artifact.core.precision == "int8":
+        lines.append("- INT8 kernels differ between processors; the self-test at load compares labels, not digits.")
+    verdict = (report.quality or {}).get("verdict")
+    if verdict:
+        lines.append(
+            f"- Against the model it replaces: {verdict['words']} (at most {verdict['max_drop']:g} may be lost)."
+        )
+    lines.append("- Times are of single rows in process on the machine named above, not of a loaded server.")
+    return "\n".join(lines)
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

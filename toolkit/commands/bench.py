@@ -1,0 +1,56 @@
+"""`toolkit bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from toolkit import terminal
+from toolkit.commands.options import FOLDER, data_options, json_option, threads_option
+from toolkit.errors import DataError
+
+
+@click.command()
+@click.argument("folders", type=FOLDER, nargs=-1, required=True, metavar="DIR...")
+@data_options
+@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for each artifact.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds to spread them over.")
+@threads_option
+@json_option
+def command(
+    *, folders: tuple[Path, ...], reference: str, text: str | None, label: str | None, slices: tuple[str, ...],
+    seconds: float, rounds: int, threads: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure artifacts in process, one row at a time, encoder included, in interleaved rounds.
+
+    \b
+    Example:
+      toolkit bench runs/trec-onnx runs/trec-int8 --data trec
+    """
+    from toolkit.artifact import EVIDENCE, load_artifact
+    from toolkit.commands.opening import data_of
+    from toolkit.measure.latency import measure_interleaved
+    from toolkit.predictor import Predictor
+    from toolkit.report import Report, update_report
+    from toolkit.table import print_reports
+
+    artifacts = [load_artifact(folder) for folder in folders]
+    data = data_of(artifacts[0], reference, text=text, label=label, slices=slices)
+    split = data.splits.get("validation") or data.split("test")
+    if not len(split):
+        raise DataError(f"{reference} has no row to measure with")
+    predictors = [Predictor.load(artifact, threads=threads) for artifact in artifacts]
+    try:
+        with terminal.showing_progress() as progress:
+            measured = measure_interleaved(predictors, split.examples, seconds=seconds, rounds=rounds, progress=progress)
+    finally:
+        for predictor in predictors:
+            predictor.close()
+    reports = []
+    for folder, artifact, latency in zip(folders, artifacts, measured.latencies, strict=True):
+        report = update_report(folder / EVIDENCE / "report.json", Report.of(artifact, facts=latency.facts, latency=latency))
+        reports.append(report)
+    print_reports(reports, terminal.console)
+    document = {"reports": [report.to_json() for report in reports], "comparison": measured.to_json()}
+    terminal.emit(document, as_json=as_json)

@@ -1,0 +1,153 @@
+"""What one row costs in process: a predictor called as a user calls it, one real example at a time.
+
+Encoder, model and answer are all inside the clock. Every answer is checked against the first answer
+to the same example: a wrong answer is not a fast one. Raw samples are kept; percentiles are printed
+only with enough of them. Several predictors are measured in interleaved rounds, so that a machine
+that slows down slows all of them.
+
+Limits: nothing waits in a queue here, so these are service times, not what a user sees under load.
+Python's garbage collector is off while the clock runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from toolkit.errors import DataError, RecipeError
+from toolkit.measure.conditions import Conditions, Watch
+from toolkit.measure.timings import Comparison, Latency
+from toolkit.predictor import Prediction, Predictor
+from toolkit.progress import Progress, silent
+
+MAX_EXAMPLES = 256
+SCORE_TOLERANCE = 1e-3
+
+
+def measure_latency(
+    predictor: Predictor,
+    examples: Sequence[Any],
+    *,
+    seconds: float = 10.0,
+    warmup: float = 0.5,
+    progress: Progress = silent,
+) -> Latency:
+    """Time single rows for `seconds`, after a whole pass over the examples and `warmup` seconds.
+
+    At most 256 examples, evenly spread over those given, are cycled. Raises `DataError` without
+    examples, `RecipeError` for a time that is not positive.
+    """
+    _check(examples, seconds, warmup)
+    watch = Watch()
+    bench = _Bench(predictor, examples)
+    bench.warm(warmup)
+    for slot in range(10):
+        bench.run(seconds / 10)
+        progress("bench", slot + 1, 10)
+    return bench.latency(watch.conditions())
+
+
+def measure_interleaved(
+    predictors: Sequence[Predictor],
+    examples: Sequence[Any],
+    *,
+    rounds: int = 5,
+    seconds: float = 10.0,
+    warmup: float = 0.5,
+    progress: Progress = silent,
+) -> Comparison:
+    """Measure each predictor for `seconds` in all, spread over `rounds`; A B C A, then A C B A, and so on.
+
+    The last A of a round is the noise floor and is no part of A's samples. Raises as
+    `measure_latency`, and `RecipeError` without predictors or rounds.
+    """
+    _check(examples, seconds, warmup)
+    if not predictors or rounds < 1:
+        raise RecipeError(
+            f"{len(predictors)} predictors in {rounds} rounds cannot be compared; give one or more of each"
+        )
+    watch = Watch()
+    benches = [_Bench(predictor, examples) for predictor in predictors]
+    again = _Bench(predictors[0], examples)
+    for bench in (*benches, again):
+        bench.warm(warmup)
+    medians: list[tuple[float, ...]] = []
+    for number in range(rounds):
+        order = benches[1:] if number % 2 == 0 else benches[:0:-1]
+        found = {id(bench): bench.run(seconds / rounds) for bench in (benches[0], *order, again)}
+        medians.append(tuple(found[id(bench)] for bench in (*benches, again)))
+        progress("bench", number + 1, rounds, f"p50 {medians[-1][0]:.2f} ms")
+    conditions = watch.conditions()
+    return Comparison(tuple(bench.latency(conditions) for bench in benches), tuple(medians))
+
+
+class _Bench:
+    """One predictor, the examples that it cycles through, its first answers and its samples."""
+
+    def __init__(self, predictor: Predictor, examples: Sequence[Any]) -> None:
+        count = min(len(examples), MAX_EXAMPLES)
+        self._examples = [examples[i * len(examples) // count] for i in range(count)]
+        self._predictor = predictor
+        self._answers: list[Prediction] = []
+        self._samples: list[int] = []
+        self._wrong = 0
+
+    def warm(self, seconds: float) -> None:
+        """One whole pass, whose answers are the ones to expect, then on until `seconds` have passed."""
+        end = time.perf_counter_ns() + int(seconds * 1e9)
+        self._answers = [self._predictor([example])[0] for example in self._examples]
+        while time.perf_counter_ns() < end:
+            self._predictor([self._examples[0]])
+
+    def run(self, seconds: float) -> float:
+        """Time single rows for `seconds`, at least one; return the median of this run in milliseconds."""
+        predictor, examples, answers = self._predictor, self._examples, self._answers
+        count, clock, found = len(examples), time.perf_counter_ns, []
+        with _collector_off():
+            end = clock() + int(seconds * 1e9)
+            position = len(self._samples) % count
+            while True:
+                row = examples[position : position + 1]
+                start = clock()
+                answer = predictor(row)[0]
+                stop = clock()
+                found.append(stop - start)
+                self._wrong += not _same(answer, answers[position])
+                position = (position + 1) % count
+                if stop >= end:
+                    break
+        self._samples += found
+        return statistics.median(found) / 1e6
+
+    def latency(self, conditions: Conditions) -> Latency:
+        """What was measured so far."""
+        facts = self._predictor.runner.facts()
+        return Latency(tuple(self._samples), len(self._examples), self._wrong, facts, conditions)
+
+
+def _same(answer: Prediction, expected: Prediction) -> bool:
+    return answer.label == expected.label and abs(answer.score - expected.score) <= SCORE_TOLERANCE
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """No garbage collection inside, one before; its state afterwards is what it was."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check(examples: Sequence[Any], seconds: float, warmup: float) -> None:
+    if not len(examples):
+        raise DataError("there is no example to measure with; give some rows")
+    if not seconds > 0 or not warmup >= 0:
+        raise RecipeError(f"seconds is {seconds} and warmup {warmup}; seconds must be above 0, warmup not below")
