@@ -81,7 +81,9 @@ def main() -> int:
     made = render(text)
     if "--check" in sys.argv[1:]:
         if made != text:
-            print("README.md is stale: its tables are not those of benchmarks/results; run make tables", file=sys.stderr)
+            print(
+                "README.md is stale: its tables are not those of benchmarks/results; run make tables", file=sys.stderr
+            )
             return 1
         print("README.md is current")
         return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,29 @@ def emit(document: Mapping[str, Any], *, as_json: bool) -> None:
     """Print `document` on stdout when the user asked for JSON."""
     if as_json:
         sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def show_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[str] = ()) -> None:
+    """Rows of text on stderr: drawn on a terminal, aligned lines of any width elsewhere."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    if console.is_terminal:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in titles:
+            table.add_column(title, justify="right" if title in right else "left")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+        return
+    lines = [titles, *rows]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padding = [" " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+        cells = [p + c if t in right else c + p for t, c, p in zip(titles, line, padding, strict=True)]
+        say("  ".join(cells).rstrip())
 
 
 @contextmanager

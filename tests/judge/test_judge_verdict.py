@@ -22,7 +22,9 @@ from toolkit.judge.verdict import CANNOT_TELL, PASS, WORSE, decide
         (-0.015, -0.03, -0.01, CANNOT_TELL, True, True),
     ],
 )
-def test_words_and_exits(value: float, low: float, high: float, answer: str, failed: bool, failed_strictly: bool) -> None:
+def test_words_and_exits(
+    value: float, low: float, high: float, answer: str, failed: bool, failed_strictly: bool
+) -> None:
     difference = Estimate(value, low, high)
     verdict = decide(difference, metric="accuracy", max_drop=0.01, rows_needed=4321)
     assert (verdict.answer, verdict.failed) == (answer, failed)
@@ -57,5 +59,7 @@ def test_an_equal_model_passes_a_point_on_a_thousand_rows_one_time_in_four() -> 
     import numpy as np
 
     drawn = np.random.default_rng(0).multinomial(1000, [0.0125, 0.0125, 0.975], size=400)
-    passed = [decide(paired_interval(g, lo, 1000), metric="accuracy", max_drop=0.01).answer == PASS for g, lo, _ in drawn]
+    passed = [
+        decide(paired_interval(g, lo, 1000), metric="accuracy", max_drop=0.01).answer == PASS for g, lo, _ in drawn
+    ]
     assert 0.1 < sum(passed) / 400 < 0.6

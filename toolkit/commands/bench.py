@@ -14,7 +14,9 @@ from toolkit.errors import DataError
 @click.command()
 @click.argument("folders", type=FOLDER, nargs=-1, required=True, metavar="DIR...")
 @data_options
-@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for each artifact.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for each artifact."
+)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds to spread them over.")
 @threads_option
 @json_option
@@ -43,13 +45,17 @@ def command(
     predictors = [Predictor.load(artifact, threads=threads) for artifact in artifacts]
     try:
         with terminal.showing_progress() as progress:
-            measured = measure_interleaved(predictors, split.examples, seconds=seconds, rounds=rounds, progress=progress)
+            measured = measure_interleaved(
+                predictors, split.examples, seconds=seconds, rounds=rounds, progress=progress
+            )
     finally:
         for predictor in predictors:
             predictor.close()
     reports = []
     for folder, artifact, latency in zip(folders, artifacts, measured.latencies, strict=True):
-        report = update_report(folder / EVIDENCE / "report.json", Report.of(artifact, facts=latency.facts, latency=latency))
+        report = update_report(
+            folder / EVIDENCE / "report.json", Report.of(artifact, facts=latency.facts, latency=latency)
+        )
         reports.append(report)
     print_reports(reports, terminal.console)
     document = {"reports": [report.to_json() for report in reports], "comparison": measured.to_json()}

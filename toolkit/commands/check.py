@@ -37,8 +37,16 @@ def command(*, folder: Path, as_json: bool) -> int:
         terminal.emit({"whole": False, "reason": str(error)}, as_json=as_json)
         return 1
     steps = " → ".join(step.name for step in artifact.core.steps)
-    terminal.say(f"{folder} is whole: {artifact.name}, {steps}, {artifact.core.precision}, digest {artifact.digest[:12]}")
-    document = {"whole": True, "name": artifact.name, "digest": artifact.digest, "runs_on": facts,
-                "size_bytes": artifact.size_bytes, "steps": [step.to_json() for step in artifact.core.steps]}  # fmt: skip
+    terminal.say(
+        f"{folder} is whole: {artifact.name}, {steps}, {artifact.core.precision}, digest {artifact.digest[:12]}"
+    )
+    document = {
+        "whole": True,
+        "name": artifact.name,
+        "digest": artifact.digest,
+        "runs_on": facts,
+        "size_bytes": artifact.size_bytes,
+        "steps": [step.to_json() for step in artifact.core.steps],
+    }
     terminal.emit(document, as_json=as_json)
     return 0

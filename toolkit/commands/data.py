@@ -20,7 +20,14 @@ from toolkit.commands.options import json_option, seed_option
 @seed_option
 @json_option
 def command(
-    *, reference: str | None, fetch: bool, task: str | None, text: str | None, label: str | None, seed: int, as_json: bool
+    *,
+    reference: str | None,
+    fetch: bool,
+    task: str | None,
+    text: str | None,
+    label: str | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """List the data sets known, or read one and say what is in it: rows, classes, duplicates, bad rows.
 
@@ -58,26 +65,23 @@ def command(
 
 
 def _list(*, fetch: bool, as_json: bool) -> None:
-    from rich.table import Table
-
-    from toolkit.data.archives import archive_path, fetch_all
+    from toolkit.data.archives import archive_path, cache_folder, fetch_all
     from toolkit.data.named import KNOWN
 
     if fetch:
         with terminal.showing_progress() as progress:
             fetch_all(progress)
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "task", "rows", "classes", "licence", "where", "what"):
-        table.add_column(title, justify="right" if title in ("rows", "classes") else "left")
-    document = {}
+    rows, document = [], {}
     for name, known in KNOWN.items():
         where = "installed" if known.archive is None else _place(archive_path(known.archive))
-        table.add_row(name, known.task, f"{known.rows:,}", str(known.classes), known.licence, where, known.description)
+        rows.append((name, known.task, f"{known.rows:,}", str(known.classes), where, known.description, known.licence))
         document[name] = {"task": known.task, "rows": known.rows, "classes": known.classes, "licence": known.licence,
                           "where": where, "description": known.description}  # fmt: skip
-    terminal.console.print(table)
+    titles = ("name", "task", "rows", "classes", "where", "what", "licence")
+    terminal.show_table(titles, rows, right=("rows", "classes"))
+    terminal.say(f"the cache is {cache_folder()}; what is not there is fetched when it is first asked for")
     terminal.emit(document, as_json=as_json)
 
 
 def _place(path: Path) -> str:
-    return str(path) if path.is_file() else "not fetched yet"
+    return "cached" if path.is_file() else "to fetch"

@@ -48,5 +48,10 @@ def command(*, source: str, reference: str | None, out: Path, force: bool, as_js
     terminal.say(f"{out}: {artifact.size_bytes / 1e6:.1f} MB, largest difference from PyTorch "
                  f"{parity.max_relative_difference:.1e} relative over {len(parity.shapes)} shapes")  # fmt: skip
     terminal.say(f"next: toolkit quantize {out} --mode static --data DATA -o {out}-int8")
-    document = {"folder": str(out), "digest": artifact.digest, "size_bytes": artifact.size_bytes, "parity": parity.to_json()}
+    document = {
+        "folder": str(out),
+        "digest": artifact.digest,
+        "size_bytes": artifact.size_bytes,
+        "parity": parity.to_json(),
+    }
     terminal.emit(document, as_json=as_json)

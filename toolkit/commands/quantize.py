@@ -56,5 +56,10 @@ def command(
     terminal.say(f"{out}: {made.size_bytes / 1e6:.1f} MB, was {artifact.size_bytes / 1e6:.1f} MB "
                  f"({artifact.size_bytes / made.size_bytes:.1f}x smaller)")  # fmt: skip
     terminal.say(f"next: toolkit verify {folder} {out} --data {reference or 'DATA'}")
-    document = {"folder": str(out), "digest": made.digest, "size_bytes": made.size_bytes, "parent_bytes": artifact.size_bytes}
+    document = {
+        "folder": str(out),
+        "digest": made.digest,
+        "size_bytes": made.size_bytes,
+        "parent_bytes": artifact.size_bytes,
+    }
     terminal.emit(document, as_json=as_json)

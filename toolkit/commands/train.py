@@ -24,8 +24,12 @@ from toolkit.commands.options import (
 @click.command()
 @click.argument("task", type=click.Choice(["text", "image", "recommend"]))
 @data_options
-@click.option("--net", required=True, metavar="NET", help="text: mlp, lstm, transformer; image: cnn; recommend: recommender.")
-@click.option("--from", "start", metavar="minilm|FOLDER", help="Start from these weights (a BERT-family checkpoint folder).")
+@click.option(
+    "--net", required=True, metavar="NET", help="text: mlp, lstm, transformer; image: cnn; recommend: recommender."
+)
+@click.option(
+    "--from", "start", metavar="minilm|FOLDER", help="Start from these weights (a BERT-family checkpoint folder)."
+)
 @epochs_option
 @recipe_option
 @seed_option
@@ -34,8 +38,8 @@ from toolkit.commands.options import (
 @dry_run_option
 @json_option
 def command(
-    *, task: str, reference: str, text: str | None, label: str | None, slices: tuple[str, ...], net: str, start: str | None,
-    epochs: int | None, recipe: Path | None, seed: int, out: Path, force: bool, dry_run: bool, as_json: bool,
+    *, task: str, reference: str, text: str | None, label: str | None, slices: tuple[str, ...], net: str,
+    start: str | None, epochs: int | None, recipe: Path | None, seed: int, out: Path, force: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a classifier for TASK and write it to a folder. Killed, the same command resumes.
 
@@ -52,11 +56,16 @@ def command(
     from toolkit.train import check_net, train
     from toolkit.train.recipes import default_recipe, read_recipe
 
-    check_net(net, task)
+    check_net(task, net, start)
     chosen = read_recipe(recipe, net) if recipe else default_recipe(net)
     chosen = replace(chosen, seed=seed, epochs=epochs or chosen.epochs)
     data = load_data(reference, task=task, seed=seed, text=text, label=label, slices=slices)
-    settings: dict[str, Any] = {"net": net, "start": start, "recipe": chosen.to_json(), "split": data.record().to_json()}
+    settings: dict[str, Any] = {
+        "net": net,
+        "start": start,
+        "recipe": chosen.to_json(),
+        "split": data.record().to_json(),
+    }
     if dry_run:
         terminal.say(f"would train {net} on {len(data.split('train')):,} rows of {data.name} for at most "
                      f"{chosen.epochs} epochs and write {out}")  # fmt: skip
@@ -66,14 +75,16 @@ def command(
         with terminal.showing_progress() as progress:
             trained = train(data, net=net, start=start, recipe=chosen, folder=partial / "training", progress=progress)
         artifact = finish_training(trained, data, partial, name=out.name)
-    print_warnings(trained.fitted.warnings)
+    print_warnings(trained.warnings)
     best = trained.fitted.validation_accuracy
-    terminal.say(f"{out}: {trained.classifier.parameters:,} parameters, validation accuracy {best:.1%} "
-                 f"(epoch {trained.fitted.best_epoch} of {trained.fitted.epochs_run}), {trained.fitted.seconds:.0f} s")  # fmt: skip
+    terminal.say(
+        f"{out}: {trained.classifier.parameters:,} parameters, validation accuracy {best:.1%} "
+        f"(epoch {trained.fitted.best_epoch} of {trained.fitted.epochs_run}), {trained.fitted.seconds:.0f} s"
+    )
     terminal.say(f"next: toolkit export {out} -o {out}-onnx")
     document = {
         "folder": str(out), "digest": artifact.digest, "parameters": trained.classifier.parameters,
-        "validation": {"accuracy": {"value": best}}, "warnings": list(trained.fitted.warnings),
+        "validation": {"accuracy": {"value": best}}, "warnings": list(trained.warnings),
         "epochs": trained.fitted.epochs_run, "seconds": round(trained.fitted.seconds, 1),
         "size_bytes": artifact.size_bytes,
     }  # fmt: skip

@@ -41,7 +41,7 @@ def noised_copies(examples: Sequence[Any], *, copies: int, seed: int, mask: str 
         raise RecipeError(f"copies is {copies}; allowed: 0 or more noised copies of each training text")
     for position, example in enumerate(examples if copies else ()):
         if not isinstance(example, str):
-            raise InputError(f"row {position} is {type(example).__name__}; noised copies are made of text, set copies=0")
+            raise InputError(f"row {position} is {type(example).__name__}; noised copies are made of text: copies=0")
     parts = [split_words(text) for text in examples] if copies else []
     words = [word for row in parts for word, _ in row]
     result = []

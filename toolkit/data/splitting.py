@@ -46,6 +46,8 @@ def split_rows(rows: Rows, *, seed: int) -> Data:
             f"{rows.name} has {len(folded.kept)} usable row(s), too few for a {empty[0]} split; "
             "at least one class needs three rows, or give the split in a column named split"
         )
+    # the lowest of each class were taken for test, so within a split another order mixes the classes
+    places = {name: _mixed(members, folded.hashes, f"order {seed}") for name, members in places.items()}
     return _data(rows, labels, places, seed, folded.counts)
 
 
@@ -90,11 +92,12 @@ def _fold(rows: Rows, seed: int) -> _Folded:
         "bad_rows": len(rows.bad),
         "rows_used": len(kept),
     }
-    return _Folded(_mixed(kept, hashes, seed), hashes, counts)
+    return _Folded(_mixed(kept, hashes, str(seed)), hashes, counts)
 
 
-def _mixed(kept: Sequence[int], hashes: Array, seed: int) -> list[int]:
-    key = str(seed).encode()
+def _mixed(kept: Sequence[int], hashes: Array, salt: str) -> list[int]:
+    """Row numbers in the order of a keyed hash of what the rows hold; `salt` is at most 64 bytes."""
+    key = salt.encode()
 
     def place(row: int) -> bytes:
         return hashlib.blake2b(int(hashes[row]).to_bytes(8, "big"), key=key, digest_size=16).digest()

@@ -91,6 +91,10 @@ def check_texts(examples: Sequence[Any]) -> None:
             raise InputError(f"input {position} is {type(example).__name__}; this model takes text")
         if not example.strip():
             raise InputError(f"input {position} is empty; this model takes text with at least one character")
+        try:
+            example.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair: JSON can carry it, no file or tokenizer can
+            raise InputError(f"input {position} is not valid Unicode; this model takes text") from None
 
 
 def pad_ids(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Array]:
@@ -105,14 +109,27 @@ def pad_ids(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, Array]:
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int = 8000) -> bytes:
-    """Train WordPiece on `texts` and return its `tokenizer.json`; any script, one Han sign a word."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """Train WordPiece on `texts` and return its `tokenizer.json`; any script, one Han sign a word.
+
+    The same texts give the same bytes: the library numbers inner pieces in the order of a randomly
+    seeded map and breaks ties by those numbers, so they are given to it in code point order.
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    texts = list(texts)
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    inner = sorted({"##" + sign for word in words for sign in word[1:]})
+    trained = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    trained.normalizer, trained.pre_tokenizer = normalizer, splitter
+    special = [PAD, UNKNOWN, CLS, SEP, MASK]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=[PAD, UNKNOWN, CLS, SEP, MASK], show_progress=False
+        vocab_size=vocabulary_size, special_tokens=[*special, *inner], show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    trained.train_from_iterator(texts, trainer)
+    # a second tokenizer of the same vocabulary, in which inner pieces are ordinary and not special
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}",
         special_tokens=[(CLS, tokenizer.token_to_id(CLS)), (SEP, tokenizer.token_to_id(SEP))],

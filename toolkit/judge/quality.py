@@ -108,7 +108,8 @@ def judge(
     columns = _match_labels(reference.spec, candidate.spec)
     return judge_logits(
         reference.logits(split.examples) / reference.temperature,
-        candidate.logits(split.examples)[:, columns] / candidate.temperature,
+        # a copy in row order: sums over another memory layout would differ in the last digit
+        np.ascontiguousarray(candidate.logits(split.examples)[:, columns]) / candidate.temperature,
         split.labels,
         spec=reference.spec,
         max_drop=max_drop,

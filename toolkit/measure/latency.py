@@ -45,9 +45,10 @@ def measure_latency(
     watch = Watch()
     bench = _Bench(predictor, examples)
     bench.warm(warmup)
-    for slot in range(10):
-        bench.run(seconds / 10)
-        progress("bench", slot + 1, 10)
+    with _collector_off():
+        for slot in range(10):
+            bench.run(seconds / 10)
+            progress("bench", slot + 1, 10)
     return bench.latency(watch.conditions())
 
 
@@ -76,11 +77,12 @@ def measure_interleaved(
     for bench in (*benches, again):
         bench.warm(warmup)
     medians: list[tuple[float, ...]] = []
-    for number in range(rounds):
-        order = benches[1:] if number % 2 == 0 else benches[:0:-1]
-        found = {id(bench): bench.run(seconds / rounds) for bench in (benches[0], *order, again)}
-        medians.append(tuple(found[id(bench)] for bench in (*benches, again)))
-        progress("bench", number + 1, rounds, f"p50 {medians[-1][0]:.2f} ms")
+    with _collector_off():
+        for number in range(rounds):
+            order = benches[1:] if number % 2 == 0 else benches[:0:-1]
+            found = {id(bench): bench.run(seconds / rounds) for bench in (benches[0], *order, again)}
+            medians.append(tuple(found[id(bench)] for bench in (*benches, again)))
+            progress("bench", number + 1, rounds, f"p50 {medians[-1][0]:.2f} ms")
     conditions = watch.conditions()
     return Comparison(tuple(bench.latency(conditions) for bench in benches), tuple(medians))
 
@@ -107,19 +109,18 @@ class _Bench:
         """Time single rows for `seconds`, at least one; return the median of this run in milliseconds."""
         predictor, examples, answers = self._predictor, self._examples, self._answers
         count, clock, found = len(examples), time.perf_counter_ns, []
-        with _collector_off():
-            end = clock() + int(seconds * 1e9)
-            position = len(self._samples) % count
-            while True:
-                row = examples[position : position + 1]
-                start = clock()
-                answer = predictor(row)[0]
-                stop = clock()
-                found.append(stop - start)
-                self._wrong += not _same(answer, answers[position])
-                position = (position + 1) % count
-                if stop >= end:
-                    break
+        end = clock() + int(seconds * 1e9)
+        position = len(self._samples) % count
+        while True:
+            row = examples[position : position + 1]
+            start = clock()
+            answer = predictor(row)[0]
+            stop = clock()
+            found.append(stop - start)
+            self._wrong += not _same(answer, answers[position])
+            position = (position + 1) % count
+            if stop >= end:
+                break
         self._samples += found
         return statistics.median(found) / 1e6
 

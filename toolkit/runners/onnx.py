@@ -31,7 +31,7 @@ class OnnxRunner:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its error lines quote input values; what matters is raised anyway
         # waiting threads sleep: a spinning pool takes the core that the HTTP loop needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

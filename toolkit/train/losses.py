@@ -52,7 +52,7 @@ def make_cross_entropy(recipe: Recipe, labels: Array, classes: int) -> CrossEntr
 
 
 def balance_classes(labels: Array, classes: int) -> Array:
-    """float32 (classes,): rows / (classes x rows of the class), so that classes weigh the same; 1 where there is none."""
+    """float32 (classes,): rows / (classes x rows of the class), so that classes weigh the same; 1 without rows."""
     counts = np.bincount(labels, minlength=classes)
     weights = len(labels) / (classes * np.maximum(counts, 1))
     return np.where(counts > 0, weights, 1.0).astype(np.float32)

@@ -1,0 +1,221 @@
+"""Pruning transformers and cnns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compress_samples import Sample, short_recipe
+
+from toolkit.classifier import copy_net, load_classifier
+from toolkit.compress.imitate import as_predictor
+from toolkit.compress.importance import measure_importance
+from toolkit.compress.prune import prune
+from toolkit.data import Data
+from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.export.onnx import export
+from toolkit.nets.cnn import Cnn
+from toolkit.nets.transformer import Layer, Transformer
+from toolkit.train.saving import save_trained
+
+
+def _state(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+
+def _prunable(net: Transformer) -> int:
+    sizes = net.sizes
+    return sum(4 * sizes.width * sizes.head_width * h for h in sizes.heads) + sum(
+        2 * sizes.width * f for f in sizes.feed_forward
+    )
+
+
+def _agreement(first: Sample, net: torch.nn.Module) -> float:
+    examples = first.data.split("test").examples
+    told = as_predictor(first.classifier, threads=1).logits(examples).argmax(1)
+    said = as_predictor(replace(first.classifier, net=net), threads=1).logits(examples).argmax(1)
+    return float((told == said).mean())
+
+
+def test_a_transformer_gets_smaller_by_the_right_amount_and_the_input_stays(transformer: Sample) -> None:
+    net = transformer.classifier.net
+    assert isinstance(net, Transformer)
+    before = _state(net)
+    small = prune(transformer.classifier, transformer.data, keep=0.5, recover=0).classifier.net
+    assert isinstance(small, Transformer)
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+    share = _prunable(small) / _prunable(net)
+    assert 0.4 < share <= 0.5
+    assert min(small.sizes.heads) >= 1
+    assert all(neurons % 32 == 0 and neurons >= 32 for neurons in small.sizes.feed_forward)
+    assert small.layers[0].attention.qkv.weight.shape[0] == 3 * 16 * small.sizes.heads[0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["transformer", "cnn"])
+def test_keeping_everything_is_exactly_a_no_op(name: str, request: pytest.FixtureRequest) -> None:
+    sample: Sample = request.getfixturevalue(name)
+    made = prune(sample.classifier, sample.data, keep=1.0, recover=3)
+    arrays = sample.classifier.encoder.encode(sample.data.split("test").examples[:8])
+    assert np.array_equal(made.classifier.run(arrays), sample.classifier.run(arrays))
+    assert made.classifier.steps[-1].settings["recover"] == 0
+
+
+def test_a_net_without_its_idle_parts_answers_the_same(transformer: Sample) -> None:
+    """Heads and neurons whose output is wired to nothing are what goes, and nothing changes."""
+    idle = copy_net(transformer.classifier.net)
+    assert isinstance(idle, Transformer)
+    with torch.no_grad():
+        for layer in (layer for layer in idle.layers if isinstance(layer, Layer)):
+            layer.attention.output.weight[:, 16:48] = 0.0  # heads 1 and 2 of 4
+            layer.contract.weight[:, 32:96] = 0.0
+    classifier = replace(transformer.classifier, net=idle)
+    small = prune(classifier, transformer.data, keep=0.5, recover=0).classifier
+    assert isinstance(small.net, Transformer)
+    assert small.net.sizes.heads == (2, 2, 2)
+    assert small.net.sizes.feed_forward == (64, 64, 64)
+    arrays = classifier.encoder.encode(transformer.data.split("test").examples[:8])
+    assert small.run(arrays) == pytest.approx(classifier.run(arrays), abs=1e-5)
+
+
+def test_the_layer_that_does_nothing_is_the_one_left_out(transformer: Sample) -> None:
+    idle = copy_net(transformer.classifier.net)
+    assert isinstance(idle, Transformer)
+    layer = idle.layers[1]
+    assert isinstance(layer, Layer)
+    with torch.no_grad():  # what comes in is normed already: nothing added, norm again, no change
+        for product in (layer.attention.output, layer.contract):
+            product.weight.zero_()
+            product.bias.zero_()
+        for norm in (layer.attention_norm, layer.feed_forward_norm):
+            norm.load_state_dict(idle.layers[0].feed_forward_norm.state_dict())  # type: ignore[union-attr]
+    small = prune(replace(transformer.classifier, net=idle), transformer.data, keep=1.0, layers=2, recover=0)
+    net = small.classifier.net
+    assert isinstance(net, Transformer)
+    assert len(net.layers) == 2
+    assert torch.equal(net.layers[1].expand.weight, idle.layers[2].expand.weight)  # type: ignore[union-attr]
+    assert small.classifier.steps[-1].settings["layers"] == 2
+
+
+def test_importance_is_the_change_of_the_loss_to_first_order(transformer: Sample) -> None:
+    """Against finite differences: a gate of 1 - e on one neuron, one row at a time."""
+    classifier, rows = transformer.classifier, transformer.data.split("train").take(range(6))
+    net = copy_net(classifier.net)
+    assert isinstance(net, Transformer)
+    layer = net.layers[1]
+    assert isinstance(layer, Layer)
+    scores = measure_importance(net, classifier.encoder, rows, [(layer.contract, 1), (layer.attention.output, 16)])
+    assert [len(score) for score in scores] == [128, 4]
+
+    def losses() -> torch.Tensor:
+        found = []
+        for row in range(len(rows)):
+            arrays = classifier.encoder.encode([rows.examples[row]])
+            inputs = [torch.from_numpy(arrays[i.name]) for i in classifier.encoder.inputs]
+            with torch.no_grad():
+                label = torch.tensor([int(rows.labels[row])])
+                found.append(torch.nn.functional.cross_entropy(net(*inputs).double(), label))
+        return torch.stack(found)
+
+    whole, step = losses(), 0.01
+    for weight, columns, expected in (
+        (layer.contract.weight, slice(7, 8), scores[0][7]),
+        (layer.attention.output.weight, slice(32, 48), scores[1][2]),
+    ):
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight[:, columns] *= 1.0 - step
+        change = ((losses() - whole) / step).abs().mean()
+        with torch.no_grad():
+            weight.copy_(kept)
+        assert float(change) == pytest.approx(float(expected), rel=0.1, abs=1e-4)
+
+
+def test_recovery_brings_answers_back(transformer: Sample) -> None:
+    recipe = short_recipe("transformer", learning_rate=5e-4)
+    cut = prune(transformer.classifier, transformer.data, keep=0.15, recover=0)
+    recovered = prune(transformer.classifier, transformer.data, keep=0.15, recover=3, recipe=recipe)
+    assert recovered.fitted.epochs_run == 3
+    gained = _agreement(transformer, recovered.classifier.net) - _agreement(transformer, cut.classifier.net)
+    assert gained > 0.02
+
+
+def test_the_step_is_recorded_and_the_net_reloads_and_exports(transformer: Sample, tmp_path: Path) -> None:
+    made = prune(transformer.classifier, transformer.data, keep=0.4, recover=1, recipe=short_recipe("transformer"))
+    step = made.classifier.steps[-1]
+    assert [step.name for step in made.classifier.steps] == ["train", "prune"]
+    assert step.settings["keep"] == 0.4
+    assert step.settings["recover"] == 1
+    assert step.settings["recipe"]["epochs"] == 1
+    assert step.settings["parameters"] == made.classifier.parameters < step.settings["parameters_before"]
+    examples = transformer.data.split("test").examples
+    expected = as_predictor(made.classifier, threads=1).logits(examples)
+    (tmp_path / "saved").mkdir()
+    loaded = load_classifier(save_trained(made.classifier, transformer.data, tmp_path / "saved"))
+    assert as_predictor(loaded, threads=1).logits(examples) == pytest.approx(expected, abs=1e-5)
+    (tmp_path / "onnx").mkdir()
+    artifact, parity = export(loaded, tmp_path / "onnx", examples=examples[:20])
+    assert parity.max_relative_difference < 1e-4
+    assert artifact.size_bytes < transformer.artifact.size_bytes
+    assert artifact.training_rows() is not None
+
+
+def test_a_cnn_loses_inner_channels_in_eights(cnn: Sample, tmp_path: Path) -> None:
+    net = cnn.classifier.net
+    assert isinstance(net, Cnn)
+    before = _state(net)
+    made = prune(cnn.classifier, cnn.data, keep=0.5, recover=1, recipe=short_recipe("cnn"))
+    small = made.classifier.net
+    assert isinstance(small, Cnn)
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in before.items())
+    assert small.sizes.stages == net.sizes.stages
+    inner = [channels for stage in small.sizes.inner for channels in stage]
+    assert all(channels % 8 == 0 for channels in inner)
+    assert sum(inner) < sum(channels for stage in net.sizes.inner for channels in stage)
+    assert _agreement(cnn, small) > 0.8
+    (tmp_path / "onnx").mkdir()
+    artifact, _ = export(made.classifier, tmp_path / "onnx", examples=cnn.data.split("test").examples[:20])
+    assert artifact.size_bytes < cnn.artifact.size_bytes
+
+
+def test_idle_channels_of_a_cnn_go_first(cnn: Sample) -> None:
+    idle = copy_net(cnn.classifier.net)
+    assert isinstance(idle, Cnn)
+    with torch.no_grad():
+        for block in idle.blocks:
+            block.second.weight[:, ::2] = 0.0  # type: ignore[union-attr, index]
+    classifier = replace(cnn.classifier, net=idle)
+    small = prune(classifier, cnn.data, keep=0.5, recover=0).classifier
+    arrays = classifier.encoder.encode(cnn.data.split("test").examples[:8])
+    assert small.run(arrays) == pytest.approx(classifier.run(arrays), abs=1e-4)
+
+
+def test_what_cannot_be_cut_is_refused_by_name(lstm: Sample, cnn: Sample) -> None:
+    with pytest.raises(InputError, match="a net of kind lstm cannot be pruned; allowed: transformer, cnn"):
+        prune(lstm.classifier, lstm.data, keep=0.5)
+    with pytest.raises(RecipeError, match="a cnn keeps its blocks"):
+        prune(cnn.classifier, cnn.data, keep=0.5, layers=1)
+
+
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, float("nan")])
+def test_keep_out_of_its_range_is_refused(transformer: Sample, keep: float) -> None:
+    with pytest.raises(RecipeError, match=rf"keep is {keep}; allowed: above 0, to 1.0"):
+        prune(transformer.classifier, transformer.data, keep=keep)
+
+
+def test_layers_and_recover_out_of_their_range_are_refused(transformer: Sample) -> None:
+    with pytest.raises(RecipeError, match="layers is 4; this net has 3, allowed: 1 to 3"):
+        prune(transformer.classifier, transformer.data, keep=0.5, layers=4)
+    with pytest.raises(RecipeError, match="recover is -1; allowed: 0 or more"):
+        prune(transformer.classifier, transformer.data, keep=0.5, recover=-1)
+
+
+def test_another_split_of_its_data_is_refused(transformer: Sample) -> None:
+    splits = dict(transformer.data.splits)
+    splits["train"], splits["test"] = splits["test"], splits["train"]
+    other: Data = replace(transformer.data, splits=splits)
+    with pytest.raises(DataError, match="use its split"):
+        prune(transformer.classifier, other, keep=0.5)

@@ -1,0 +1,180 @@
+"""A smaller net that learns to answer like a larger one.
+
+The teacher is anything with logits: a trained classifier of ours, or any exported artifact, whatever its
+tokenizer. The student is a net of ours. It pays because the teacher's answer says more than a label (how near
+the other classes are), and because the teacher labels as many noised copies as one likes (`transfer`);
+copies helped more than any loss that was tried. It costs one answer of the teacher a row, then training.
+
+A student is a new network: its lineage is the teacher's, as far as it led to a trained net, and one step.
+Limit: it learns nothing that its teacher gets wrong everywhere; noised copies are of text only.
+
+Source: Hinton et al. 2015 (arXiv:1503.02531); the loss is in `imitate`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from toolkit.classifier import Classifier, copy_net
+from toolkit.compress.imitate import Objective, Teacher, digest_of_teacher, imitate, teacher_answers
+from toolkit.compress.transfer import noised_copies
+from toolkit.data import Data, Split
+from toolkit.encoders import Encoder
+from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.lineage import SplitRecord, Step
+from toolkit.nets import describe_net
+from toolkit.nets.transformer import Transformer
+from toolkit.progress import Progress, silent
+from toolkit.spec import Array, Spec
+from toolkit.train import Trained, rows_learned_from
+from toolkit.train.recipes import Recipe
+
+MASKS = ("[MASK]", "<mask>")
+
+
+def distill(
+    teacher: Teacher,
+    data: Data,
+    *,
+    student: nn.Module,
+    encoder: Encoder,
+    recipe: Recipe,
+    temperature: float = 2.0,
+    alpha: float = 0.7,
+    hidden: bool = False,
+    copies: int = 0,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Trained:
+    """Train a copy of `student` (an untrained or initialized net, reading `encoder`) to imitate `teacher`.
+
+    `temperature`, `alpha`, `hidden`: see `imitate.Objective`. `copies` noised texts of each training row are
+    added, labelled by the teacher. `folder` as in `train`. Raises `InputError` when labels differ or hidden
+    states cannot be compared, `DataError` when `data` was split otherwise than the teacher's,
+    `RecipeError` for a setting out of its range.
+    """
+    objective = Objective(temperature, alpha, hidden)
+    _check_student(student, data)
+    check_data(teacher, data)
+    recipe = recipe.resolve()
+    true, validation = data.split("train"), data.split("validation")
+    mask = _mask_known_to(teacher.encoder, encoder)
+    extra = noised_copies(true.examples, copies=copies, seed=recipe.seed, mask=mask)
+    examples = [*true.examples, *extra]
+    answers = teacher_answers(teacher, examples, folder=folder, threads=recipe.threads, progress=progress)
+    labels = np.concatenate([true.labels, answers[len(true) :].argmax(axis=1).astype(np.int64)])
+    fitted = imitate(
+        teacher,
+        copy_net(student),
+        encoder,
+        Split(examples, labels),
+        validation,
+        recipe,
+        answers=answers,
+        objective=objective,
+        true_rows=len(true),
+        folder=folder,
+        progress=progress,
+    )
+    settings = {
+        "teacher": digest_of_teacher(teacher),
+        "temperature": temperature,
+        "alpha": alpha,
+        "hidden": hidden,
+        "copies": copies,
+        "student": describe_net(fitted.net),
+        "recipe": recipe.to_json(),
+        "epochs_run": fitted.epochs_run,
+        "best_epoch": fitted.best_epoch,
+        "warnings": list(fitted.warnings),
+    }
+    steps, parent, learned = _lineage_of(teacher)
+    rows = rows_learned_from(data)
+    classifier = Classifier(
+        name=f"{data.name}-{student.kind}",
+        net=fitted.net,
+        spec=Spec(data.task, encoder.inputs, data.labels, encoder.limits),
+        encoder=encoder,
+        steps=(*steps, Step("distill", settings)),
+        split=data.record(),
+        parent=parent,
+        training_rows=rows if learned is None else np.union1d(rows, learned),
+    )
+    return Trained(classifier, fitted, fitted.warnings)
+
+
+def student_from_layers(classifier: Classifier, layers: Sequence[int]) -> Transformer:
+    """A shallower copy of a transformer: its embeddings, the layers of these numbers (from 0), its head.
+
+    Raises `InputError` for another kind of net, `RecipeError` for layers that it does not have.
+    """
+    net = classifier.net
+    if not isinstance(net, Transformer):
+        raise InputError(f"layers are taken from a transformer; this is {describe_net(net)['kind']}")
+    depth = len(net.layers)
+    if not layers or list(layers) != sorted(set(layers)) or not 0 <= min(layers) <= max(layers) < depth:
+        raise RecipeError(f"layers are {list(layers)}; allowed: rising numbers from 0 to {depth - 1}, each once")
+    sizes = replace(
+        net.sizes,
+        heads=tuple(net.sizes.heads[layer] for layer in layers),
+        feed_forward=tuple(net.sizes.feed_forward[layer] for layer in layers),
+    )
+    student = Transformer(sizes)
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("layers.")}
+    for place, layer in enumerate(layers):
+        for name, tensor in net.layers[layer].state_dict().items():
+            state[f"layers.{place}.{name}"] = tensor
+    student.load_state_dict(state)
+    return student.eval()
+
+
+def check_data(teacher: Teacher, data: Data) -> None:
+    """Raise `InputError` or `DataError` when a student of `teacher` cannot be trained and judged on `data`."""
+    if teacher.spec.task != data.task or teacher.spec.labels != data.labels:
+        raise InputError(
+            f"the teacher answers {', '.join(teacher.spec.labels[:6])} ({teacher.spec.task}) and {data.name} has "
+            f"{', '.join(data.labels[:6])} ({data.task}); give the data that it was trained on"
+        )
+    known = _split_of(teacher)
+    if known is not None and known.source == data.source and known.digests != data.record().digests:
+        raise DataError(
+            f"{data.name} is split by seed {data.seed} and the teacher learned from the split of seed {known.seed}; "
+            "its training rows would judge its student: use its split"
+        )
+
+
+def _check_student(student: nn.Module, data: Data) -> None:
+    labels = describe_net(student)["sizes"].get("labels")
+    if labels != len(data.labels):
+        raise InputError(f"the student answers {labels} labels and {data.name} has {len(data.labels)}")
+
+
+def _split_of(teacher: Teacher) -> SplitRecord | None:
+    if isinstance(teacher, Classifier):
+        return teacher.split
+    return teacher.artifact.core.split if teacher.artifact is not None else None
+
+
+def _lineage_of(teacher: Teacher) -> tuple[tuple[Step, ...], str | None, Array | None]:
+    """Steps (without those of a file: a student is a network again), digest and training rows of the teacher."""
+    if isinstance(teacher, Classifier):
+        return teacher.steps, teacher.parent, teacher.training_rows
+    if teacher.artifact is None:
+        return (), None, None
+    steps = itertools.takewhile(lambda step: step.name != "export", teacher.artifact.core.steps)
+    return tuple(steps), teacher.artifact.digest, teacher.artifact.training_rows()
+
+
+def _mask_known_to(*encoders: Encoder) -> str | None:
+    """The mask token that every one of `encoders` has; None when there is none, and words are dropped."""
+    tokenizers = [cast(Any, getattr(encoder, "tokenizer", None)) for encoder in encoders]
+    if None in tokenizers:
+        return None
+    return next((mask for mask in MASKS if all(t.token_to_id(mask) is not None for t in tokenizers)), None)

