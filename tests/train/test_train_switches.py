@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from trec_cases import digest_of_weights, fit_rows, make_recipe, minilm, trec_rows
 
 from toolkit.data import Split
+from toolkit.machine import describe_machine
 from toolkit.spec import Array, softmax
 from toolkit.train.batches import encode_rows
 from toolkit.train.checkpoint import CHECKPOINT
 from toolkit.train.fit import fit
 from toolkit.train.losses import CrossEntropy
 from toolkit.train.recipes import BF16_FLAGS, Recipe
-from toolkit.machine import describe_machine
 
 ROWS = 64
 
@@ -65,7 +65,7 @@ def _first_logits(train: Split) -> Array:
 
 
 def test_epochs_are_as_many_as_asked() -> None:
-    assert [fit_rows(32, settings={"epochs": epochs}).epochs_run for epochs in (1, 2)] == [1, 2]
+    assert [fit_rows(16, settings={"epochs": epochs}).epochs_run for epochs in (1, 2)] == [1, 2]
 
 
 def test_batch_size_makes_the_steps() -> None:
@@ -114,16 +114,16 @@ def test_clip_bounds_the_gradient() -> None:
 
 def test_patience_stops_a_run_that_no_longer_improves() -> None:
     # a learning rate far too high: the first epochs are as good as it gets
-    wild = {"epochs": 12, "learning_rate": 0.3, "decay": "none"}
-    stopped = fit_rows(32, settings={**wild, "patience": 2})
-    assert stopped.epochs_run == stopped.best_epoch + 2 < 12
-    assert fit_rows(32, settings={**wild, "epochs": 5, "patience": 0}).epochs_run == 5
+    wild = {"epochs": 9, "learning_rate": 0.3, "decay": "none"}
+    stopped = fit_rows(16, settings={**wild, "patience": 2})
+    assert stopped.epochs_run == stopped.best_epoch + 2 < 9
+    assert fit_rows(16, settings={**wild, "epochs": 5, "patience": 0}).epochs_run == 5
 
 
 def test_watch_chooses_the_epoch_that_is_kept() -> None:
     kept = {}
     for watch in ("accuracy", "loss"):
-        fitted = fit_rows(96, settings={"epochs": 8, "learning_rate": 2e-3, "watch": watch})
+        fitted = fit_rows(96, settings={"epochs": 4, "learning_rate": 2e-3, "watch": watch})
         key = {
             "accuracy": lambda row: (row.validation_accuracy, -row.validation_loss),
             "loss": lambda row: -row.validation_loss,
@@ -167,7 +167,9 @@ def test_bucket_puts_like_lengths_together() -> None:
     for bucket in (1, 50):
         cells: list[int] = []
 
-        def count(net: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, rows: Tensor, to: list[int] = cells) -> Tensor:
+        def count(
+            net: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, rows: Tensor, to: list[int] = cells
+        ) -> Tensor:
             to.append(inputs[0].numel())
             return CrossEntropy()(net, inputs, labels, rows)
 

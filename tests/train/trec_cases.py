@@ -49,7 +49,9 @@ def make_recipe(**settings: Any) -> Recipe:
     return Recipe(**{**quiet, "precision": "fp32", "checkpoint_seconds": 0.0, **settings})
 
 
-def fit_rows(rows: int, *, layers: int = 1, folder: Path | None = None, settings: Any = None, **arguments: Any) -> Fitted:
+def fit_rows(
+    rows: int, *, layers: int = 1, folder: Path | None = None, settings: Any = None, **arguments: Any
+) -> Fitted:
     """Fit a cut MiniLM on the first `rows` TREC rows with `make_recipe(**settings)`."""
     net, encoder = minilm(layers)
     train, validation = trec_rows()

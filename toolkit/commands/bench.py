@@ -32,6 +32,7 @@ def command(
     """
     from toolkit.artifact import EVIDENCE, load_artifact
     from toolkit.commands.opening import data_of
+    from toolkit.measure.footprint import measure_footprint
     from toolkit.measure.latency import measure_interleaved
     from toolkit.predictor import Predictor
     from toolkit.report import Report, update_report
@@ -53,8 +54,10 @@ def command(
             predictor.close()
     reports = []
     for folder, artifact, latency in zip(folders, artifacts, measured.latencies, strict=True):
+        footprint = measure_footprint(folder, split.examples[0], threads=threads)
         report = update_report(
-            folder / EVIDENCE / "report.json", Report.of(artifact, facts=latency.facts, latency=latency)
+            folder / EVIDENCE / "report.json",
+            Report.of(artifact, facts=latency.facts, latency=latency, footprint=footprint),
         )
         reports.append(report)
     print_reports(reports, terminal.console)

@@ -39,7 +39,8 @@ from toolkit.commands.options import (
 @json_option
 def command(
     *, task: str, reference: str, text: str | None, label: str | None, slices: tuple[str, ...], net: str,
-    start: str | None, epochs: int | None, recipe: Path | None, seed: int, out: Path, force: bool, dry_run: bool, as_json: bool,
+    start: str | None, epochs: int | None, recipe: Path | None, seed: int, out: Path, force: bool,
+    dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a classifier for TASK and write it to a folder. Killed, the same command resumes.
 

@@ -20,9 +20,10 @@ import torch
 
 from toolkit.artifact import Artifact, Core
 from toolkit.classifier import Classifier
-from toolkit.errors import InputError
+from toolkit.errors import InputError, require
 from toolkit.export.door import OPSET, pass_door, write_exported
 from toolkit.export.shapes import encode_some, shape_batches, traced_arrays
+from toolkit.export.surgery import drop_identities
 from toolkit.judge.parity import Parity
 from toolkit.lineage import Step
 from toolkit.nets import describe_net
@@ -34,9 +35,9 @@ from toolkit.spec import Array
 EXPORTERS = {
     "transformer": ("torchscript", "writes the Gelu that ONNX Runtime fuses; dynamo's stays five operations a layer"),
     "lstm": ("torchscript", "packed sequences become the operator's own lengths; dynamo cannot trace them"),
-    "mlp": ("torchscript", "the same graph from both, and this one takes a tenth of the time"),
-    "cnn": ("torchscript", "folds batch norms into the convolutions, so that INT8 sees plain convolutions"),
-    "recommender": ("torchscript", "the same graph from both, and this one takes a tenth of the time"),
+    "mlp": ("torchscript", "the same graph from both, here in 0.1 s instead of 4"),
+    "cnn": ("torchscript", "the same graph from both, batch norms folded, here in 0.2 s instead of 7"),
+    "recommender": ("torchscript", "the same graph from both, here in 0.1 s instead of 3"),
 }
 LARGEST_BYTES = 2_000_000_000
 
@@ -100,4 +101,8 @@ def trace(classifier: Classifier, arrays: Mapping[str, Array]) -> bytes:
             )
         finally:
             logger.setLevel(level)
-    return buffer.getvalue()
+    onnx = require("onnx", extra="train")
+    model = onnx.load_from_string(buffer.getvalue())
+    drop_identities(model)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
