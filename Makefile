@@ -10,6 +10,7 @@ BARE   := .venv-bare/ready
 
 demo: $(READY)
 	$(BIN)/toolkit demo
+	$(BIN)/python -m pytest -m long --durations=0 tests/test_readme.py
 
 demo-results: demo
 	cp runs/demo/report.json benchmarks/results/demo.json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -104,11 +105,9 @@ def test_completion_knows_the_program(shell: str) -> None:
 
 
 def test_completion_completes_a_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "from toolkit.cli import cli; cli(prog_name='toolkit')"], capture_output=True, text=True,
-        check=False, cwd=ROOT, env={"_TOOLKIT_COMPLETE": "bash_complete", "COMP_WORDS": "toolkit qua", "COMP_CWORD": "1",
-                                    "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    words = {"_TOOLKIT_COMPLETE": "bash_complete", "COMP_WORDS": "toolkit qua", "COMP_CWORD": "1"}
+    program = [sys.executable, "-c", "from toolkit.cli import cli; cli(prog_name='toolkit')"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, **words})
     assert "quantize" in done.stdout
 
 

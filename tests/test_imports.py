@@ -33,7 +33,8 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "data", "encoders", "artifact",
-                 "predictor", "judge", "measure", "report", "table", "card", "package", "serving", "doctor")  # fmt: skip
+                 "predictor", "judge", "measure", "report", "table", "card", "comparison", "package", "serving",
+                 "served_check", "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"
 

@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from toolkit.artifact import (
+    GOLDEN,
     TRAINING_ROWS,
     Artifact,
     Core,
@@ -36,7 +37,8 @@ WEIGHTS = "model.safetensors"
 class Classifier:
     """Net, contract, encoder and lineage. Steps return a new one; `net` is never changed in place.
 
-    `parent` is the digest of the artifact this one was made from, `split` the rows it was trained on.
+    `parent` is the digest of the artifact this one was made from, `split` the rows it was trained on,
+    `sample` a few encoded rows to trace and compare an export with (the golden rows of its artifact).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Classifier:
     parent: str | None = None
     temperature: float = 1.0
     training_rows: Array | None = None
+    sample: Arrays | None = None
 
     def after(self, step: Step, net: nn.Module) -> Classifier:
         """This classifier with another net, and the step that made it added to the lineage."""
@@ -132,6 +135,7 @@ def load_classifier(source: Path | str | Artifact) -> Classifier:
         parent=artifact.digest,
         temperature=core.temperature,
         training_rows=artifact.training_rows(),
+        sample=artifact.golden().arrays if GOLDEN in artifact.files else None,
     )
 
 

@@ -19,7 +19,7 @@ from toolkit.measure.footprint import measure_footprint
 from toolkit.measure.latency import measure_interleaved
 from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-from toolkit.report import Report, update_report
+from toolkit.report import REPORT, Report, update_report
 from toolkit.staging import write_atomically
 
 
@@ -71,7 +71,7 @@ def compare_artifacts(
             latency=measured.latencies[position],
             footprint=measure_footprint(artifact.folder, rows[0], threads=threads),
         )
-        test[name] = update_report(artifact.folder / EVIDENCE / "report.json", report)
+        test[name] = update_report(artifact.folder / EVIDENCE / REPORT, report)
         validation[name] = Report.of(
             artifact, facts=facts[name], name=name, seed=data.seed, quality=quality["validation"][name]
         )  # fmt: skip

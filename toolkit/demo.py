@@ -30,7 +30,7 @@ from toolkit.judge.verdict import PASS
 from toolkit.lineage import digest_of
 from toolkit.machine import describe_machine
 from toolkit.progress import Progress, silent
-from toolkit.report import Report, write_report
+from toolkit.report import REPORT, Report, write_report
 from toolkit.served_check import ServedCheck, check_served
 from toolkit.stages import Stages
 from toolkit.staging import write_atomically
@@ -118,7 +118,7 @@ def make_artifacts(stages: Stages, data: Data, seed: int) -> dict[str, Artifact]
         def carry(partial: Path, source: Artifact = trained_artifact, name: str = name) -> None:
             classifier = replace(load_classifier(source), name=f"{name}-onnx")
             artifact, parity = export(classifier, partial, examples=examples, progress=progress)
-            write_report(partial / EVIDENCE / "report.json", Report.of(artifact, facts={}, parity=parity))
+            write_report(partial / EVIDENCE / REPORT, Report.of(artifact, facts={}, parity=parity))
 
         exported = stages.keep(f"{name}-onnx", trained_artifact.digest, carry)
 

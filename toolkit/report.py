@@ -28,6 +28,7 @@ from toolkit.machine import describe_machine
 from toolkit.staging import write_atomically
 
 SCHEMA_VERSION = 1
+REPORT = "report.json"
 # parts measured by somebody else, each in the form of its own to_json; quality is spread over several keys
 PARTS = ("parity", "latency", "footprint")
 QUALITY_KEYS = ("reference", "difference", "classes", "flips", "verdict")

@@ -125,6 +125,7 @@ def test_a_model_without_a_record_gets_a_split_to_calibrate_and_judge(own: str) 
     [
         ("nothing", {}, "'nothing' is no known data set and no path that exists; known: trec, sms-spam"),
         ("nothing.csv", {}, r"a path: a file \.csv, \.tsv, .* from the hub: hub:NAME"),
+        ("x" * 5000, {}, "cannot be read: File name too long"),
         ("trec", {"task": "image"}, "trec is a set for the task text, not image"),
         ("trec", {"task": "audio"}, "unknown task 'audio'; allowed: text, image, recommend"),
         ("trec", {"label": "x"}, "leave out --text and --label"),

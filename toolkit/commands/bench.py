@@ -35,7 +35,7 @@ def command(
     from toolkit.measure.footprint import measure_footprint
     from toolkit.measure.latency import measure_interleaved
     from toolkit.predictor import Predictor
-    from toolkit.report import Report, update_report
+    from toolkit.report import REPORT, Report, update_report
     from toolkit.table import print_reports
 
     artifacts = [load_artifact(folder) for folder in folders]
@@ -56,7 +56,7 @@ def command(
     for folder, artifact, latency in zip(folders, artifacts, measured.latencies, strict=True):
         footprint = measure_footprint(folder, split.examples[0], threads=threads)
         report = update_report(
-            folder / EVIDENCE / "report.json",
+            folder / EVIDENCE / REPORT,
             Report.of(artifact, facts=latency.facts, latency=latency, footprint=footprint),
         )
         reports.append(report)

@@ -33,16 +33,6 @@ def data_of_classifier(
     return data
 
 
-def examples_for(model: Classifier, reference: str | None) -> Sequence[Any]:
-    """Raw rows to trace a Classifier with: validation rows of `reference`, or of the data it remembers."""
-    name = reference or (model.split.name if model.split else None)
-    if name is None:
-        raise DataError("this classifier remembers no data; add --data with a few real rows to trace it with")
-    data = _data(model.spec, model.split, model.training_rows, name)
-    split = data.splits.get("validation") or data.split("test")
-    return split.examples[:64]
-
-
 def _data(
     spec: Spec,
     record: SplitRecord | None,

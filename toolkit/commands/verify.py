@@ -38,7 +38,7 @@ def command(
     from toolkit.judge.quality import judge
     from toolkit.judge.words import describe_quality
     from toolkit.predictor import Predictor
-    from toolkit.report import Report, update_report
+    from toolkit.report import REPORT, Report, update_report
 
     before, after = load_artifact(reference_folder), load_artifact(candidate_folder)
     data = data_of(before, reference, text=text, label=label, slices=slices)
@@ -49,6 +49,6 @@ def command(
     for line in describe_quality(quality):
         terminal.say(line)
     report = Report.of(after, facts=facts, quality=quality)
-    update_report(candidate_folder / EVIDENCE / "report.json", report)
+    update_report(candidate_folder / EVIDENCE / REPORT, report)
     terminal.emit(report.to_json(), as_json=as_json)
     return 1 if quality.failed else 0

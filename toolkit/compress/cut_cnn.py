@@ -33,7 +33,7 @@ def cut_cnn(
     if keep == 1.0:
         return net
     blocks = [cast(Block, block) for block in net.blocks]
-    scores = measure_importance(net, encoder, rows, [(block.second, 1) for block in blocks], progress=progress)
+    scores = measure_importance(net, encoder, rows, [block.second for block in blocks], progress=progress)
     weights = [_weights_of_channel(block) for block in blocks]
     return _cut(net, _choose(scores, weights, keep))
 

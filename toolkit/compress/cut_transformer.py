@@ -87,32 +87,41 @@ def _with_layers(net: Transformer, kept: Sequence[int]) -> Transformer:
 
 def _score(net: Transformer, encoder: Encoder, rows: Split, progress: Progress) -> list[_Unit]:
     """All units of the net; the neurons of a layer are put into blocks of like importance."""
-    gates: list[tuple[nn.Module, int]] = []
+    gates: list[nn.Module] = []
     for layer in (cast(Layer, module) for module in net.layers):
-        gates += [(layer.attention.output, net.sizes.head_width), (layer.contract, 1)]
+        gates += [layer.attention.output, layer.contract]
     scores = measure_importance(net, encoder, rows, gates, progress=progress)
-    width, units = net.sizes.width, []
+    sizes, units = net.sizes, []
     for index in range(len(net.layers)):
-        heads, neurons = scores[2 * index], scores[2 * index + 1]
-        weights = 4 * width * net.sizes.head_width
+        mixed, neurons = scores[2 * index], scores[2 * index + 1]
+        heads = mixed.view(-1, sizes.head_width).sum(dim=1)
+        weights = 4 * sizes.width * sizes.head_width
         units += [_Unit(index, "head", (head,), float(heads[head]), weights) for head in range(len(heads))]
         order = torch.argsort(neurons, descending=True, stable=True).tolist()
         for start in range(0, len(order), BLOCK):
             block = tuple(order[start : start + BLOCK])
-            units.append(_Unit(index, "neurons", block, float(neurons[list(block)].sum()), 2 * width * len(block)))
+            units.append(
+                _Unit(index, "neurons", block, float(neurons[list(block)].sum()), 2 * sizes.width * len(block))
+            )
     return units
 
 
 def _choose(units: Sequence[_Unit], keep: float) -> list[_Unit]:
-    """The units that matter most for their weights, up to `keep` of all; of each kind one a layer at least."""
-    best: dict[tuple[int, str], _Unit] = {}
+    """The units that matter most for their weights, up to `keep` of the heads and of the neurons; one a layer at least.
+
+    Each kind keeps its own share: ranked together at 0.35, heads lost to neurons and 3 points went with them.
+    """
+    return [unit for part in ("head", "neurons") for unit in _fill([u for u in units if u.part == part], keep)]
+
+
+def _fill(units: Sequence[_Unit], keep: float) -> list[_Unit]:
+    best: dict[int, _Unit] = {}
     for unit in units:
-        place = (unit.layer, unit.part)
-        if place not in best or unit.importance > best[place].importance:
-            best[place] = unit
+        if unit.layer not in best or unit.importance > best[unit.layer].importance:
+            best[unit.layer] = unit
     chosen = list(best.values())
     room = keep * sum(unit.weights for unit in units) - sum(unit.weights for unit in chosen)
-    rest = [unit for unit in units if best[(unit.layer, unit.part)] is not unit]
+    rest = [unit for unit in units if best[unit.layer] is not unit]
     for unit in sorted(rest, key=lambda unit: unit.importance / unit.weights, reverse=True):
         if unit.weights <= room:
             chosen.append(unit)

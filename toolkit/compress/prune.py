@@ -1,7 +1,7 @@
 """Cut heads, feed-forward neurons, layers or convolution channels out of a net that is already trained.
 
-What goes is what the loss would miss least (`importance`), weighed against the weights it saves, over the
-whole net at once: a layer that does little loses more than one that does much. The result is an ordinary
+What goes is what the loss would miss least (`importance`), weighed against the weights it saves, over all
+layers at once: one that does little loses more than one that does much. The result is an ordinary
 net with smaller sizes, so it is faster everywhere; a mask of zeros would be faster nowhere. Rounded to what
 kernels like: neurons in blocks of 32, channels of 8. What the cut cost is mostly won back by `recover` epochs of
 imitating the unpruned net, its hidden states included (transformers).

@@ -19,7 +19,10 @@ from toolkit.data.tables import READERS, Table, read_table
 from toolkit.errors import DataError
 from toolkit.lineage import digest_of
 
-ALLOWED = f"a file {', '.join(READERS)}, a folder with one folder of pictures a class, or a folder of idx files"
+ALLOWED = (
+    f"a file {', '.join(READERS)}, a folder of such files named train, validation and test, "
+    "a folder with one folder of pictures a class, or a folder of idx files"
+)
 
 
 def read_path(

@@ -88,12 +88,15 @@ def _read(reference: str, *, task: str | None, text: str | None, label: str | No
         if text or label:
             raise DataError(f"{reference} is a known set without columns to choose; leave out --text and --label")
         return _known(reference, task, slices)
-    if not Path(reference).exists():
-        raise DataError(
-            f"{reference!r} is no known data set and no path that exists; known: {', '.join(KNOWN)}; "
-            f"a path: {ALLOWED}; from the hub: hub:NAME"
-        )
-    return read_path(Path(reference), task=task, text=text, label=label, slices=slices)
+    try:
+        if Path(reference).exists():
+            return read_path(Path(reference), task=task, text=text, label=label, slices=slices)
+    except OSError as error:  # no permission, a name too long, a disk that fails
+        raise DataError(f"{reference} cannot be read: {error.strerror}") from None
+    raise DataError(
+        f"{reference!r} is no known data set and no path that exists; known: {', '.join(KNOWN)}; "
+        f"a path: {ALLOWED}; from the hub: hub:NAME"
+    )
 
 
 def _known(name: str, task: str | None, slices: Sequence[str]) -> Rows:

@@ -43,18 +43,19 @@ LARGEST_BYTES = 2_000_000_000
 
 
 def export(
-    classifier: Classifier, folder: Path, *, examples: Sequence[Any], progress: Progress = silent
+    classifier: Classifier, folder: Path, *, examples: Sequence[Any] = (), progress: Progress = silent
 ) -> tuple[Artifact, Parity]:
     """Write `classifier` into `folder` (already staged) as an ONNX artifact.
 
-    `examples` are a few raw rows: they are traced, compared and become the self-test. Raises `ParityError`
-    when the exported graph answers differently, `InputError` for no examples or a net that is too large.
+    `examples` are a few raw rows: they are traced, compared and become the self-test; without them the
+    classifier's own sample is. Raises `ParityError` when the exported graph answers differently, `InputError` for no examples or a net that is too large.
     """
     described = describe_net(classifier.net)
     exporter, _ = EXPORTERS[described["kind"]]
     if 4 * classifier.parameters > LARGEST_BYTES:
         raise InputError(f"the net has {classifier.parameters} parameters; an ONNX file holds {LARGEST_BYTES // 4}")
-    sample = encode_some(classifier.encoder, examples)
+    sample = classifier.sample if classifier.sample is not None and not len(examples) else None
+    sample = sample or encode_some(classifier.encoder, examples)
     progress("export", 0, 1, f"{exporter}, opset {OPSET}")
     model = trace(classifier, traced_arrays(classifier.spec, sample))
     progress("export", 1, 1)

@@ -61,10 +61,11 @@ class OnnxRunner:
         return self._session
 
     def run(self, arrays: Arrays) -> Array:
-        if self._session is None:
+        session = self._session  # held here, so that a close from another thread cannot pull it away
+        if session is None:
             raise InputError("this runner is closed; open the artifact again")
         feed = {name: arrays[name] for name in self._inputs}
-        result: Array = self._session.run(None, feed)[0]
+        result: Array = session.run(None, feed)[0]
         return result if result.dtype == np.float32 else result.astype(np.float32)
 
     def facts(self) -> dict[str, Any]:

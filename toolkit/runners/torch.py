@@ -27,17 +27,18 @@ class TorchRunner:
         return cls(load_classifier(artifact), threads=threads)
 
     def run(self, arrays: Arrays) -> Array:
-        if self._classifier is None:
+        classifier = self._classifier
+        if classifier is None:
             raise InputError("this runner is closed; open the artifact again")
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        return self._classifier.run(arrays)
+        return classifier.run(arrays)
 
     def facts(self) -> dict[str, Any]:
         return {
             "runtime": f"PyTorch {torch.__version__} eager",
             "provider": "cpu",
-            "threads": torch.get_num_threads() if self._classifier is None else self._threads,
+            "threads": self._threads,
             "precision": "fp32",
         }
 

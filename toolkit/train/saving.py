@@ -14,7 +14,7 @@ from toolkit.classifier import Classifier, save_classifier
 from toolkit.data import Data
 
 WORK = "training"
-GOLDEN_ROWS = 4
+GOLDEN_ROWS = 16
 
 
 def save_trained(classifier: Classifier, data: Data, folder: Path) -> Artifact:
