@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from toolkit.errors import InputError
+from toolkit.errors import InputError, ToolkitError
 
 _KEY = "KEY"
 
 
 @contextmanager
 def staged(folder: Path, *, key: str, force: bool = False) -> Iterator[Path]:
-    """Yield `folder.partial`; on a clean exit it becomes `folder`, on an error it stays for a resume.
+    """Yield `folder.partial`; on a clean exit it becomes `folder`, after a crash it stays for a resume.
+
+    An error that the toolkit raises on purpose leaves nothing that was not there before.
 
     Raises `InputError` when `folder` exists (unless `force`) or the partial folder has another key.
     """
@@ -36,9 +38,15 @@ def staged(folder: Path, *, key: str, force: bool = False) -> Iterator[Path]:
                     "it, remove the folder, or add --force"
                 )
             shutil.rmtree(partial)
+    fresh = not partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
     (partial / _KEY).write_text(key)
-    yield partial
+    try:
+        yield partial
+    except ToolkitError:
+        if fresh:  # refused or failed a gate: a repetition would end the same, there is nothing to resume
+            shutil.rmtree(partial)
+        raise
     (partial / _KEY).unlink()
     if folder.exists():
         replaced = folder.with_name(folder.name + ".replaced")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from toolkit.cli import run
 from toolkit.data.loading import load_data
+from toolkit.serving.serve import free_port
 
 ROWS = 1200
 
@@ -36,8 +39,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for row in range(ROWS):
             writer.writerow([train.examples[row], labels[train.labels[row]]])
     data = ["--data", str(folder / "questions.csv"), "--text", "question", "--label", "kind"]
-    model = str(folder / "model")
-    assert run(["train", "text", *data, "--net", "mlp", "--epochs", "10", "-o", model]) == 0
+    (folder / "recipe.toml").write_text("epochs = 10\nthreads = 1\n")
+    model, recipe = str(folder / "model"), str(folder / "recipe.toml")
+    assert run(["train", "text", *data, "--net", "mlp", "--recipe", recipe, "-o", model]) == 0
     assert run(["export", model, "-o", f"{model}-onnx"]) == 0
     quantize = ["quantize", f"{model}-onnx", *data, "--mode", "static", "--rows", "64", "-o", f"{model}-int8"]
     assert run(quantize) == 0
@@ -207,3 +211,14 @@ def test_the_lineage_travels(workplace: Path) -> None:
     assert [step["name"] for step in steps] == ["train", "export", "quantize"]
     assert steps[0]["settings"]["recipe"]["epochs"] == 10
     assert steps[2]["settings"]["rows"] == 64
+
+
+def test_torchrun_trains_one_model_in_two_processes(workplace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "together"
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    train = ["-m", "toolkit", "train", "text", *data_of(workplace), "--net", "mlp", "--epochs", "1", "-o", str(out)]
+    done = subprocess.run([sys.executable, *launch, *train], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("next: toolkit export") == 1, "one process speaks"
+    assert run(["check", str(out)]) == 0
+    assert not out.with_name("together.partial").exists()

@@ -66,6 +66,7 @@ def command(
     from toolkit.staging import staged
     from toolkit.train import check_net
     from toolkit.train.recipes import default_recipe, read_recipe
+    from toolkit.train.saving import WORK
 
     artifact = load_artifact(folder)
     check_net(artifact.spec.task, net, start)
@@ -83,7 +84,7 @@ def command(
         with terminal.showing_progress() as progress:
             trained = distill(
                 teacher, data, student=student.net, encoder=student.encoder, recipe=chosen, temperature=temperature,
-                alpha=alpha, hidden=hidden, copies=texts, folder=partial / "training", progress=progress,
+                alpha=alpha, hidden=hidden, copies=texts, folder=partial / WORK, progress=progress,
             )  # fmt: skip
         made = finish_training(trained, data, partial, name=out.name)
     report_smaller(artifact, trained, made, out, as_json=as_json)

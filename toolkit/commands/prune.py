@@ -46,6 +46,7 @@ def command(
     from toolkit.nets import describe_net
     from toolkit.staging import staged
     from toolkit.train.recipes import default_recipe, read_recipe
+    from toolkit.train.saving import WORK
 
     classifier = load_classifier(folder)
     kind = describe_net(classifier.net)["kind"]
@@ -55,6 +56,6 @@ def command(
     with staged(out, key=key, force=force) as partial:
         with terminal.showing_progress() as progress:
             trained = prune(classifier, data, keep=keep, layers=layers, recover=recover, recipe=chosen,
-                            folder=partial / "training", progress=progress)  # fmt: skip
+                            folder=partial / WORK, progress=progress)  # fmt: skip
         artifact = finish_training(trained, data, partial, name=out.name)
     report_smaller(classifier, trained, artifact, out, as_json=as_json)

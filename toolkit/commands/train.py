@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def command(
     from toolkit.staging import staged
     from toolkit.train import check_net, train
     from toolkit.train.recipes import default_recipe, read_recipe
+    from toolkit.train.saving import WORK
 
     check_net(task, net, start)
     chosen = read_recipe(recipe, net) if recipe else default_recipe(net)
@@ -72,9 +74,12 @@ def command(
                      f"{chosen.epochs} epochs and write {out}")  # fmt: skip
         terminal.emit(settings, as_json=as_json)
         return
+    if int(os.environ.get("RANK", "0")):  # torchrun's other processes train along; the first one writes and speaks
+        train(data, net=net, start=start, recipe=chosen, folder=out.with_name(f"{out.name}.partial") / WORK)
+        return
     with staged(out, key=digest_of(settings), force=force) as partial:
         with terminal.showing_progress() as progress:
-            trained = train(data, net=net, start=start, recipe=chosen, folder=partial / "training", progress=progress)
+            trained = train(data, net=net, start=start, recipe=chosen, folder=partial / WORK, progress=progress)
         artifact = finish_training(trained, data, partial, name=out.name)
     print_warnings(trained.warnings)
     best = trained.fitted.validation_accuracy
