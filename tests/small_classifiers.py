@@ -46,7 +46,7 @@ def make_classifier(kind: str, **changed: Any) -> Classifier:
     net = build_net(kind, {**sizes, **changed})
     with torch.no_grad():
         for parameter in net.parameters():  # fresh nets answer near zero, where a difference would not show
-            parameter.mul_(2.0).add_(torch.randn_like(parameter) * 0.05)
+            parameter.mul_(1.0 if kind == "cnn" else 2.0).add_(torch.randn_like(parameter) * 0.05)
     task = {"cnn": "image", "recommender": "recommend"}.get(kind, "text")
     labels = ("dislike", "like") if kind == "recommender" else ("one", "two", "three")
     return Classifier(

@@ -91,11 +91,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_code)
     except BrokenPipeError:
         return 0
-    except Exception:
-        import traceback
+    except ModuleNotFoundError as error:
+        from toolkit.doctor import extra_of
 
-        traceback.print_exc()
-        return _complain("an error that nobody foresaw, above; please report it with the command", 3)
+        extra = extra_of(error.name or "")
+        if extra is None:
+            return _unforeseen()
+        return _complain(f"{error.name} is not installed; it comes with: pip install 'serving-toolkit[{extra}]'", 2)
+    except Exception:
+        return _unforeseen()
+
+
+def _unforeseen() -> int:
+    import traceback
+
+    traceback.print_exc()
+    return _complain("an error that nobody foresaw, above; please report it with the command", 3)
 
 
 def _usage_line(error: click.ClickException) -> str:

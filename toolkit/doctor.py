@@ -20,8 +20,18 @@ from toolkit.machine import Machine, describe_machine
 EXTRAS = {
     "cpu": ("onnxruntime",),
     "serve": ("bentoml", "uvloop", "httptools", "orjson", "PIL"),
-    "train": ("torch", "transformers", "accelerate", "optimum", "onnx", "onnxscript", "safetensors"),
-    "judge": ("scipy", "psutil", "pyarrow"),
+    "train": (
+        "torch",
+        "transformers",
+        "accelerate",
+        "optimum",
+        "onnx",
+        "onnxscript",
+        "pyarrow",
+        "safetensors",
+        "sklearn",
+        "tensorboard",
+    ),  # fmt: skip
     "hub": ("datasets",),
     "tensorrt": ("tensorrt",),
 }
@@ -64,6 +74,12 @@ def examine() -> Examination:
         _cache(),
     ]
     return Examination(machine, tuple(findings))
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that brings a module, None for one that no extra brings."""
+    package = module.partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if package in modules), None)
 
 
 def _int8(machine: Machine) -> Finding:

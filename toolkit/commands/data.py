@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolkit import terminal
 from toolkit.commands.options import json_option, seed_option
+
+if TYPE_CHECKING:
+    from toolkit.data.named import KnownSet
 
 
 @click.command()
@@ -65,7 +67,7 @@ def command(
 
 
 def _list(*, fetch: bool, as_json: bool) -> None:
-    from toolkit.data.archives import archive_path, cache_folder, fetch_all
+    from toolkit.data.archives import cache_folder, fetch_all
     from toolkit.data.named import KNOWN
 
     if fetch:
@@ -73,7 +75,7 @@ def _list(*, fetch: bool, as_json: bool) -> None:
             fetch_all(progress)
     rows, document = [], {}
     for name, known in KNOWN.items():
-        where = "installed" if known.archive is None else _place(archive_path(known.archive))
+        where = _place(known)
         rows.append((name, known.task, f"{known.rows:,}", str(known.classes), where, known.description, known.licence))
         document[name] = {"task": known.task, "rows": known.rows, "classes": known.classes, "licence": known.licence,
                           "where": where, "description": known.description}  # fmt: skip
@@ -83,5 +85,10 @@ def _list(*, fetch: bool, as_json: bool) -> None:
     terminal.emit(document, as_json=as_json)
 
 
-def _place(path: Path) -> str:
-    return "cached" if path.is_file() else "to fetch"
+def _place(known: KnownSet) -> str:
+    """Where a set is: in the cache, to be fetched, installed with something else, or to be installed."""
+    from toolkit.data.archives import archive_path
+
+    if known.archive is not None:
+        return "cached" if archive_path(known.archive).is_file() else "to fetch"
+    return "installed" if known.folder is None or known.folder.is_dir() else "to install"

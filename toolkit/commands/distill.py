@@ -57,7 +57,7 @@ def command(
     """
     from toolkit.artifact import load_artifact
     from toolkit.classifier import load_classifier
-    from toolkit.commands.finishing import finish_training, report_smaller
+    from toolkit.commands.finishing import finish_training, show_card
     from toolkit.commands.opening import data_of
     from toolkit.compress.distill import distill
     from toolkit.compress.student import choose_student
@@ -86,5 +86,7 @@ def command(
                 teacher, data, student=student.net, encoder=student.encoder, recipe=chosen, temperature=temperature,
                 alpha=alpha, hidden=hidden, copies=texts, folder=partial / WORK, progress=progress,
             )  # fmt: skip
-        made = finish_training(trained, data, partial, name=out.name)
-    report_smaller(artifact, trained, made, out, as_json=as_json)
+        finish_training(trained, data, partial, name=out.name)
+    step = f"learned in {trained.fitted.seconds:.0f} s, {trained.classifier.parameters:,} parameters"
+    show_card(artifact, out, data, step=step, as_json=as_json)
+    terminal.say(f"next: toolkit export {out} -o {out}-onnx")

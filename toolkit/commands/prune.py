@@ -38,8 +38,9 @@ def command(
     Example:
       toolkit prune runs/trec --data trec --keep 0.5 --recover 3 -o runs/trec-pruned
     """
+    from toolkit.artifact import load_artifact
     from toolkit.classifier import load_classifier
-    from toolkit.commands.finishing import finish_training, report_smaller
+    from toolkit.commands.finishing import finish_training, show_card
     from toolkit.commands.opening import data_of_classifier
     from toolkit.compress.prune import prune
     from toolkit.lineage import digest_of
@@ -57,5 +58,7 @@ def command(
         with terminal.showing_progress() as progress:
             trained = prune(classifier, data, keep=keep, layers=layers, recover=recover, recipe=chosen,
                             folder=partial / WORK, progress=progress)  # fmt: skip
-        artifact = finish_training(trained, data, partial, name=out.name)
-    report_smaller(classifier, trained, artifact, out, as_json=as_json)
+        finish_training(trained, data, partial, name=out.name)
+    step = f"cut and recovered in {trained.fitted.seconds:.0f} s, {trained.classifier.parameters:,} parameters"
+    show_card(load_artifact(folder), out, data, step=step, as_json=as_json)
+    terminal.say(f"next: toolkit export {out} -o {out}-onnx")

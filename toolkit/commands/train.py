@@ -51,7 +51,7 @@ def command(
       toolkit train image --data photos/ --net cnn --epochs 20 -o runs/photos
       torchrun --nproc-per-node 2 -m toolkit train text --data reviews.csv --net lstm -o runs/reviews
     """
-    from toolkit.commands.finishing import finish_training, print_warnings
+    from toolkit.commands.finishing import finish_training, show_card
     from toolkit.data.loading import load_data
     from toolkit.lineage import digest_of
     from toolkit.staging import staged
@@ -80,18 +80,8 @@ def command(
     with staged(out, key=digest_of(settings), force=force) as partial:
         with terminal.showing_progress() as progress:
             trained = train(data, net=net, start=start, recipe=chosen, folder=partial / WORK, progress=progress)
-        artifact = finish_training(trained, data, partial, name=out.name)
-    print_warnings(trained.warnings)
-    best = trained.fitted.validation_accuracy
-    terminal.say(
-        f"{out}: {trained.classifier.parameters:,} parameters, validation accuracy {best:.1%} "
-        f"(epoch {trained.fitted.best_epoch} of {trained.fitted.epochs_run}), {trained.fitted.seconds:.0f} s"
-    )
+        finish_training(trained, data, partial, name=out.name)
+    fitted = trained.fitted
+    step = f"trained {fitted.epochs_run} epochs in {fitted.seconds:.0f} s, the best was epoch {fitted.best_epoch}"
+    show_card(None, out, data, step=step, as_json=as_json)
     terminal.say(f"next: toolkit export {out} -o {out}-onnx")
-    document = {
-        "folder": str(out), "digest": artifact.digest, "parameters": trained.classifier.parameters,
-        "validation": {"accuracy": {"value": best}}, "warnings": list(trained.warnings),
-        "epochs": trained.fitted.epochs_run, "seconds": round(trained.fitted.seconds, 1),
-        "size_bytes": artifact.size_bytes,
-    }  # fmt: skip
-    terminal.emit(document, as_json=as_json)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from toolkit.data.images import load_digits, load_fashion_mnist, load_mnist_5k
+from toolkit.data.images import FASHION_FOLDER, load_digits, load_fashion_mnist, load_mnist_5k
 from toolkit.data.ratings import load_movielens
 from toolkit.data.rows import Rows
 from toolkit.data.texts import load_reuters_r8, load_sms_spam, load_trec
@@ -18,7 +19,7 @@ from toolkit.data.texts import load_reuters_r8, load_sms_spam, load_trec
 
 @dataclass(frozen=True)
 class KnownSet:
-    """One known set; `archive` is its key in `ARCHIVES`, None where it comes with something installed."""
+    """One known set; `archive` is its key in `ARCHIVES`, None where it comes with something installed in `folder`."""
 
     task: str
     description: str
@@ -27,6 +28,7 @@ class KnownSet:
     licence: str
     archive: str | None
     loader: Callable[[], Rows]
+    folder: Path | None = None
 
 
 KNOWN = {
@@ -83,6 +85,7 @@ KNOWN = {
         "MIT",
         None,
         load_fashion_mnist,
+        FASHION_FOLDER,
     ),
     "movielens-100k": KnownSet(
         "recommend",

@@ -29,7 +29,7 @@ class Parity:
     """The largest difference of a logit, over the largest logit of its row (at least 1), on `rows` rows.
 
     `shapes` has the shape of each batch's first array, in the order they ran, and `worst` the one with the
-    largest difference. A difference is NaN or infinite when any logit is.
+    largest difference. A difference is NaN when any logit is no finite number.
     """
 
     max_relative_difference: float
@@ -72,7 +72,9 @@ def parity(reference: Runs, candidate: Runs, batches: Iterable[Arrays]) -> Parit
 
 
 def _difference(expected: Array, found: Array) -> float:
-    """Relative difference of two answers; infinite when they have not even the same shape."""
+    """Relative difference of two answers; NaN when a logit of either is no number, infinite for other shapes."""
     if expected.shape != found.shape:
         return float("inf")
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+        return float("nan")
     return relative_difference(expected, found)

@@ -1,0 +1,155 @@
+"""What every runner promises, asked of each with the same classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from small_classifiers import TEXTS, make_classifier
+
+from toolkit.artifact import Artifact
+from toolkit.classifier import save_classifier
+from toolkit.errors import ArtifactError, InputError
+from toolkit.export.onnx import export
+from toolkit.runners import FORMATS, Runner, open_runner
+from toolkit.runners.onnx import OnnxRunner
+from toolkit.spec import Array
+
+CLASSIFIER = make_classifier("transformer")
+ARRAYS = CLASSIFIER.encoder.encode(TEXTS)
+EXPECTED = CLASSIFIER.run(ARRAYS)
+CASES = ("onnx-cpu", "onnx-cuda", "safetensors-cpu")
+
+Opener = Callable[..., Runner]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("runners")
+    exported, _ = export(CLASSIFIER, folder / "onnx", examples=TEXTS)
+    return {"onnx": exported, "safetensors": save_classifier(CLASSIFIER, folder / "trained")}
+
+
+@pytest.fixture(params=CASES)
+def opened(request: pytest.FixtureRequest, artifacts: dict[str, Artifact]) -> Opener:
+    """Opens the runner of this case; its keyword arguments are `open_runner`'s."""
+    format_, provider = request.param.split("-")
+    available = onnxruntime.get_available_providers()
+    if provider == "cuda" and "CUDAExecutionProvider" not in available:
+        pytest.skip(f"this ONNX Runtime has no CUDAExecutionProvider; it has {', '.join(available)}")
+
+    def opener(**keywords: object) -> Runner:
+        return open_runner(artifacts[format_], **{"provider": provider, **keywords})
+
+    return opener
+
+
+def row(index: int) -> dict[str, Array]:
+    return {name: array[index : index + 1] for name, array in ARRAYS.items()}
+
+
+def test_logits_are_the_classifiers_float32_one_row_an_example(opened: Opener) -> None:
+    with opened() as runner:
+        logits = runner.run(ARRAYS)
+    assert logits.dtype == np.float32
+    assert logits.shape == (len(TEXTS), 3)
+    assert np.allclose(logits, EXPECTED, atol=1e-4)
+
+
+def test_the_same_arrays_give_the_same_bytes(opened: Opener) -> None:
+    with opened() as runner:
+        assert np.array_equal(runner.run(ARRAYS), runner.run(ARRAYS))
+
+
+def test_the_order_of_the_inputs_does_not_count(opened: Opener) -> None:
+    turned = dict(reversed(ARRAYS.items()))
+    assert list(turned) != list(ARRAYS)
+    with opened() as runner:
+        assert np.array_equal(runner.run(turned), runner.run(ARRAYS))
+
+
+def test_a_batch_of_one_is_the_row_of_a_batch(opened: Opener) -> None:
+    with opened() as runner:
+        together = runner.run(ARRAYS)
+        alone = np.concatenate([runner.run(row(index)) for index in range(len(TEXTS))])
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_arrays_are_left_as_they_were(opened: Opener) -> None:
+    before = {name: array.copy() for name, array in ARRAYS.items()}
+    with opened() as runner:
+        runner.run(ARRAYS)
+    assert all(np.array_equal(ARRAYS[name], array) for name, array in before.items())
+
+
+def test_arrays_that_are_views_are_taken(opened: Opener) -> None:
+    views = {name: np.asfortranarray(array)[::2] for name, array in ARRAYS.items()}
+    with opened() as runner:
+        assert np.allclose(runner.run(views), EXPECTED[::2], atol=1e-4)
+
+
+def test_a_closed_runner_refuses(opened: Opener) -> None:
+    runner = opened()
+    runner.close()
+    runner.close()  # twice does no harm
+    with pytest.raises(InputError, match="this runner is closed"):
+        runner.run(ARRAYS)
+
+
+def test_the_context_closes(opened: Opener) -> None:
+    with opened() as runner:
+        runner.run(row(0))
+    with pytest.raises(InputError, match="this runner is closed"):
+        runner.run(row(0))
+
+
+def test_facts_name_what_runs(opened: Opener) -> None:
+    with opened(threads=2) as runner:
+        runner.run(row(0))
+        facts = runner.facts()
+    assert set(facts) == {"runtime", "provider", "threads", "precision"}
+    assert facts["threads"] == 2
+    assert facts["precision"] == "fp32"
+    assert any(char.isdigit() for char in facts["runtime"])
+    assert facts["provider"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_an_unknown_provider_is_refused(format_: str, artifacts: dict[str, Artifact]) -> None:
+    with pytest.raises(InputError, match="'npu'.*allowed: cpu"):
+        open_runner(artifacts[format_], provider="npu")
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_provider_that_is_not_here_is_refused_and_never_replaced(
+    format_: str, artifacts: dict[str, Artifact]
+) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and format_ == "onnx":
+        pytest.skip("this ONNX Runtime has CUDAExecutionProvider")
+    with pytest.raises(InputError, match="cuda|CUDAExecutionProvider"):
+        open_runner(artifacts[format_], provider="cuda")
+
+
+def test_bytes_that_are_no_model_are_an_artifact_error() -> None:
+    with pytest.raises(ArtifactError, match="ONNX Runtime cannot load the model"):
+        OnnxRunner(b"not a model")
+
+
+def test_precision_in_the_facts_is_the_artifacts(artifacts: dict[str, Artifact]) -> None:
+    exported = artifacts["onnx"]
+    half = replace(exported, core=replace(exported.core, precision="int8"))
+    with open_runner(half) as runner:
+        assert runner.facts()["precision"] == "int8"
+
+
+def test_a_model_changed_on_disk_is_not_opened(tmp_path: Path) -> None:
+    exported, _ = export(CLASSIFIER, tmp_path, examples=TEXTS)
+    content = bytearray((tmp_path / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ArtifactError, match="sha256 differs"):
+        open_runner(exported)
