@@ -10,14 +10,14 @@ from toolkit.errors import InputError
 from toolkit.staging import staged, write_atomically
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """What stands in for a killed process here."""
 
 
 def crash(folder: Path, key: str) -> None:
-    with pytest.raises(Crash), staged(folder, key=key) as partial:
+    with pytest.raises(CrashError), staged(folder, key=key) as partial:  # noqa: PT012  # the crash comes last
         (partial / "half").write_text("done so far")
-        raise Crash
+        raise CrashError
 
 
 def test_a_clean_exit_moves_everything_in_at_once(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
 def test_force_replaces_only_when_the_new_is_whole(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old").write_text("old")
-    with pytest.raises(Crash), staged(tmp_path / "out", key="k", force=True):
-        raise Crash
+    with pytest.raises(CrashError), staged(tmp_path / "out", key="k", force=True):
+        raise CrashError
     assert (tmp_path / "out/old").exists()
     with staged(tmp_path / "out", key="k", force=True) as partial:
         (partial / "new").write_text("new")

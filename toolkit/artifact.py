@@ -185,11 +185,14 @@ def load_artifact(folder: Path | str) -> Artifact:
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
             raise ArtifactError(f"{core_path} has schema_version {version}; this toolkit reads {SCHEMA_VERSION}")
-        core, files = _core_from_json(value), dict(value["files"])
-    except (KeyError, TypeError, ValueError) as error:
+        core, files = _core_from_json(value), _files_from_json(value["files"])
+        digest = digest_of_bytes(canonical_json(value))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{core_path} cannot be read: {error!r}") from None
+    if not core.models or not set(core.models) <= set(files):
+        raise ArtifactError(f"{core_path} names models {list(core.models)}; they must be among its files")
     _check_files(folder, files)
-    return Artifact(folder, core, digest_of_bytes(canonical_json(value)), files)
+    return Artifact(folder, core, digest, files)
 
 
 def write_artifact(
@@ -227,6 +230,8 @@ def rows_to_bytes(rows: Array) -> bytes:
 def _core_from_json(value: Mapping[str, Any]) -> Core:
     if value["format"] not in FORMATS or value["precision"] not in PRECISIONS:
         raise ValueError(f"format {value['format']!r} or precision {value['precision']!r} is unknown")
+    if not 0.0 < float(value["temperature"]) < float("inf"):
+        raise ValueError(f"temperature {value['temperature']!r} is not above 0")
     return Core(
         name=str(value["name"]),
         format=value["format"],
@@ -241,6 +246,15 @@ def _core_from_json(value: Mapping[str, Any]) -> Core:
     )
 
 
+def _files_from_json(value: Any) -> dict[str, dict[str, Any]]:
+    """Path -> sha256 and bytes; raises what `load_artifact` catches when they have another form."""
+    files = {str(path): {"sha256": entry["sha256"], "bytes": entry["bytes"]} for path, entry in dict(value).items()}
+    for path, entry in files.items():
+        if type(entry["sha256"]) is not str or type(entry["bytes"]) is not int or not path or "\0" in path:
+            raise ValueError(f"the entry of file {path!r} has another form")
+    return files
+
+
 def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     """Only expected regular files, each of the size that was written; evidence/ may hold more."""
     for path, entry in files.items():
@@ -251,7 +265,7 @@ def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         if not target.is_file():
             raise ArtifactError(f"{folder} has lost {path}; make it again or fetch it whole")
         size = int(entry["bytes"])
-        if not isinstance(entry["sha256"], str) or size > MAX_FILE_BYTES or target.stat().st_size != size:
+        if size > MAX_FILE_BYTES or target.stat().st_size != size:
             raise ArtifactError(f"{target} has {target.stat().st_size} bytes; {size} were written")
     for found in sorted(folder.rglob("*")):
         relative = found.relative_to(folder).as_posix()

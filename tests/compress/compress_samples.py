@@ -16,7 +16,7 @@ from toolkit.train.recipes import Recipe, default_recipe
 
 TRANSFORMER = {"width": 64, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000}
 LSTM = {"width": 64, "hidden": 64, "vocabulary": 2000}
-ROWS = {"train": 900, "validation": 150, "test": 300}
+ROWS = {"train": 700, "validation": 120, "test": 300}
 
 
 @dataclass(frozen=True)

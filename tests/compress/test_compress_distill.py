@@ -12,7 +12,7 @@ from compress_samples import Sample, short_recipe
 
 from toolkit.classifier import load_classifier
 from toolkit.compress.distill import distill, student_from_layers
-from toolkit.compress.imitate import as_predictor
+from toolkit.compress.imitate import as_predictor, digest_of_weights
 from toolkit.data import hash_rows
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.export.onnx import export
@@ -26,7 +26,7 @@ def test_a_student_is_a_new_net_with_its_teachers_lineage(transformer: Sample) -
     teacher = transformer.classifier
     student = student_from_layers(teacher, [0, 2])
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-    recipe = short_recipe("transformer")
+    recipe = short_recipe("transformer", epochs=1)
     made = distill(
         teacher, transformer.data, student=student, encoder=teacher.encoder, recipe=recipe, copies=1, hidden=True
     )
@@ -37,7 +37,8 @@ def test_a_student_is_a_new_net_with_its_teachers_lineage(transformer: Sample) -
     assert settings["copies"] == 1
     assert settings["hidden"] is True
     assert settings["student"]["sizes"]["heads"] == (4, 4)
-    assert settings["recipe"]["epochs"] == 2
+    assert settings["student_start"] == digest_of_weights(student)
+    assert settings["recipe"]["epochs"] == 1
     assert made.classifier.split == transformer.data.record()
     learned = made.classifier.training_rows
     assert learned is not None
@@ -87,6 +88,32 @@ def test_the_same_twice_gives_the_same_student(transformer: Sample) -> None:
         for _ in range(2)
     ]  # fmt: skip
     assert all(torch.equal(*pair) for pair in zip(*(net.state_dict().values() for net in nets), strict=True))
+
+
+def test_a_finished_run_is_found_again_and_another_objective_is_refused(transformer: Sample, tmp_path: Path) -> None:
+    teacher, student = transformer.classifier, student_from_layers(transformer.classifier, [1])
+    stages: list[str] = []
+
+    def listen(stage: str, done: int, total: int, words: str = "") -> None:
+        stages.append(stage)
+
+    def run(temperature: float) -> Transformer:
+        recipe = short_recipe("transformer", epochs=1)
+        made = distill(
+            teacher, transformer.data, student=student, encoder=teacher.encoder, recipe=recipe,
+            temperature=temperature, folder=tmp_path, progress=listen,
+        )  # fmt: skip
+        assert isinstance(made.classifier.net, Transformer)
+        return made.classifier.net
+
+    first = run(2.0).state_dict()
+    assert {"teacher", "train"} <= set(stages)
+    stages.clear()
+    again = run(2.0).state_dict()
+    assert not stages, "neither the teacher nor the training was asked again"
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    with pytest.raises(InputError):
+        run(3.0)
 
 
 def test_a_student_of_layers_has_their_weights(transformer: Sample) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from small_classifiers import RECORDS, make_classifier
 
 from toolkit.encoders.record import learn_fields
-from toolkit.nets.recommender import Recommender, RecommenderSizes, field_sizes
+from toolkit.nets.recommender import IDENTIFIER, Recommender, RecommenderSizes, field_sizes
 
 FIELDS = (("category", 5), ("number", 1), ("set", 4))
 
@@ -38,12 +39,32 @@ def test_a_set_is_the_mean_of_its_members_and_an_empty_one_nothing() -> None:
         assert not vectors[1].any()
 
 
-def test_a_user_never_seen_is_learned_from_forgotten_ones() -> None:
-    for unseen, learned in ((0.5, True), (0.0, False)):
+@pytest.mark.parametrize(
+    ("size", "unseen", "learned"), [(IDENTIFIER, 0.5, True), (IDENTIFIER, 0.0, False), (IDENTIFIER - 1, 0.5, False)]
+)
+def test_an_identifier_never_seen_is_learned_from_forgotten_ones(size: int, unseen: float, learned: bool) -> None:
+    torch.manual_seed(0)
+    sizes = RecommenderSizes((("category", size), *FIELDS[1:]), width=6, hidden=(4,), labels=2, unseen=unseen)
+    net = Recommender(sizes).train()
+    net(*arrays(rows=50))[:, 1].sum().backward()
+    assert bool(net.vectors[0].table.grad[0].any()) is learned
+    assert not net.first_order[0].table.grad[0].any()  # how good a known one is, is learned from known ones
+
+
+def test_the_first_order_weight_of_an_identifier_counts_tenfold() -> None:
+    for size, gain in ((IDENTIFIER, 10.0), (IDENTIFIER - 1, 1.0)):
         torch.manual_seed(0)
-        net = Recommender(RecommenderSizes(FIELDS, width=6, hidden=(4,), labels=2, unseen=unseen)).train()
-        net(*arrays(rows=50)).sum().backward()
-        assert bool(net.vectors[0].table.grad[0].any()) is learned
+        net = Recommender(RecommenderSizes((("category", size), *FIELDS[1:]), width=6, hidden=(4,), labels=2)).eval()
+        with torch.no_grad():
+            before = net(*arrays())
+            net.first_order[0].table += 1.0
+            assert torch.allclose(net(*arrays()), before + gain, atol=1e-5)
+
+
+def test_a_missing_category_says_nothing_before_training() -> None:
+    net = Recommender(RecommenderSizes(FIELDS, width=6, hidden=(4,), labels=2))
+    assert not net.vectors[0].table[0].any()
+    assert net.vectors[0].table[1].any()
 
 
 def test_a_new_user_without_side_features_is_answered() -> None:

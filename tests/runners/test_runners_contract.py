@@ -120,7 +120,7 @@ def test_facts_name_what_runs(opened: Opener) -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_an_unknown_provider_is_refused(format_: str, artifacts: dict[str, Artifact]) -> None:
-    with pytest.raises(InputError, match="'npu'.*allowed: cpu"):
+    with pytest.raises(InputError, match=r"'npu'.*allowed: cpu"):
         open_runner(artifacts[format_], provider="npu")
 
 
@@ -130,7 +130,7 @@ def test_a_provider_that_is_not_here_is_refused_and_never_replaced(
 ) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and format_ == "onnx":
         pytest.skip("this ONNX Runtime has CUDAExecutionProvider")
-    with pytest.raises(InputError, match="cuda|CUDAExecutionProvider"):
+    with pytest.raises(InputError, match=r"cuda|CUDAExecutionProvider"):
         open_runner(artifacts[format_], provider="cuda")
 
 

@@ -28,4 +28,5 @@ def run(folder: Path | None, *, kill_at: int = 0, seed: int = 7) -> Fitted:
 
 
 if __name__ == "__main__":
-    print(digest_of_weights(run(Path(sys.argv[1]), kill_at=int(os.environ.get("KILL_AT", "0"))).net))
+    fitted = run(Path(sys.argv[1]), kill_at=int(os.environ.get("KILL_AT", "0")))
+    sys.stdout.write(digest_of_weights(fitted.net))

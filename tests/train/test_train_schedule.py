@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ def test_linear_decay_would_reach_zero_after_the_last_step() -> None:
 @pytest.mark.parametrize("decay", ["linear", "cosine"])
 def test_decay_falls_all_the_way_and_stays_above_zero(decay: str) -> None:
     rates = _rates(100, warmup=0.1, decay=decay)[10:]
-    assert all(first > second > 0 for first, second in zip(rates, rates[1:], strict=False))
+    assert all(first > second > 0 for first, second in pairwise(rates))
     assert rates[-1] < 0.02
 
 

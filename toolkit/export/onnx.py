@@ -48,7 +48,8 @@ def export(
     """Write `classifier` into `folder` (already staged) as an ONNX artifact.
 
     `examples` are a few raw rows: they are traced, compared and become the self-test; without them the
-    classifier's own sample is. Raises `ParityError` when the exported graph answers differently, `InputError` for no examples or a net that is too large.
+    classifier's own sample is. Raises `ParityError` when the exported graph answers differently, `InputError`
+    for no examples or a net that is too large.
     """
     described = describe_net(classifier.net)
     exporter, _ = EXPORTERS[described["kind"]]

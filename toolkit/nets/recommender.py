@@ -2,11 +2,16 @@
 
 Every field becomes a vector: a category its embedding, a number times a vector, a set the mean of its
 members' vectors. First-order weights give each value a say of its own, the pairwise products of all vectors
-model who likes what, and a small dense net takes the rest. While training, a category is sometimes replaced by
-"never seen", so that the vector of row 0 is learned: in production most users are new.
+model who likes what, and a small dense net takes the rest.
+
+Identifiers (categories of many values: users, items) are treated by their rarity. Their first-order weights
+learn ten times faster than the rest, as the wide half of Wide & Deep has an optimizer of its own: how good an
+item is must be known before anything finer, or age and occupation learn the few training users by heart. While
+training, their vectors are sometimes those of "never seen", so that row 0 is learned: most users are new.
 
 Limits: no history of a user within the request; no ranking loss.
-Source: Guo et al. 2017, DeepFM (arXiv:1703.04247); He and Chua 2017 (arXiv:1708.05027) for the pooled products.
+Source: Guo et al. 2017, DeepFM (arXiv:1703.04247); He and Chua 2017 (arXiv:1708.05027) for the pooled products;
+Cheng et al. 2016, Wide & Deep (arXiv:1606.07792).
 """
 
 from __future__ import annotations
@@ -22,13 +27,16 @@ from toolkit.encoders.record import Field
 from toolkit.errors import RecipeError
 
 ROLES = ("category", "number", "set")
+IDENTIFIER = 200  # a category of this many ids or more
+# AdamW's steps do not depend on a gradient's size, so a gain behind a table is a faster table
+IDENTIFIER_GAIN = 10.0
 
 
 @dataclass(frozen=True)
 class RecommenderSizes:
     """`fields` are (role, size) in the order of the inputs: a category's ids, a set's members, 1 for a number.
 
-    `unseen` is the share of category ids that training replaces by 0, "never seen".
+    `unseen` is the share of identifiers whose vector training replaces by that of 0, "never seen".
     """
 
     fields: tuple[tuple[str, int], ...]
@@ -36,7 +44,7 @@ class RecommenderSizes:
     hidden: tuple[int, ...]
     labels: int
     dropout: float = 0.2
-    unseen: float = 0.1
+    unseen: float = 0.3
 
     def __post_init__(self) -> None:
         for role, size in self.fields:
@@ -59,6 +67,8 @@ class _Vectors(nn.Module):
         super().__init__()
         self.role = role
         self.table = nn.Parameter(torch.randn(size, width) * deviation)
+        if role == "category":
+            nn.init.zeros_(self.table.data[0])  # "never seen" says nothing until training tells it what to
 
     def forward(self, values: Tensor) -> Tensor:
         if self.role == "category":
@@ -76,6 +86,7 @@ class Recommender(nn.Module):
     def __init__(self, sizes: RecommenderSizes) -> None:
         super().__init__()
         self.sizes = sizes
+        self.identifiers = [role == "category" and size >= IDENTIFIER for role, size in sizes.fields]
         self.first_order = nn.ModuleList([_Vectors(*field, sizes.labels, 0.0) for field in sizes.fields])
         self.vectors = nn.ModuleList([_Vectors(*field, sizes.width, 0.05) for field in sizes.fields])
         widths = ((len(sizes.fields) + 1) * sizes.width, *sizes.hidden)
@@ -85,19 +96,18 @@ class Recommender(nn.Module):
         self.products = nn.Linear(sizes.width, sizes.labels, bias=False)
 
     def forward(self, *arrays: Tensor) -> Tensor:
+        parts = zip(self.first_order, arrays, self.identifiers, strict=True)
+        weights = [part(array) * (IDENTIFIER_GAIN if fast else 1.0) for part, array, fast in parts]
         if self.training and self.sizes.unseen:
-            arrays = tuple(self._forget(array) for array in arrays)
-        first = torch.stack([part(array) for part, array in zip(self.first_order, arrays, strict=True)]).sum(dim=0)
+            arrays = tuple(self._forget(a) if i else a for a, i in zip(arrays, self.identifiers, strict=True))
         vectors = torch.stack([part(array) for part, array in zip(self.vectors, arrays, strict=True)], dim=1)
         # the sum over all pairs of products is half of (square of the sum minus sum of the squares)
         products = 0.5 * (vectors.sum(dim=1).square() - vectors.square().sum(dim=1))
         features = self.dropout(torch.cat([vectors.flatten(1), products], dim=-1))
         for dense in self.dense:
             features = self.dropout(torch.relu(dense(features)))
-        logits: Tensor = first + self.products(products) + self.classifier(features)
+        logits: Tensor = torch.stack(weights).sum(dim=0) + self.products(products) + self.classifier(features)
         return logits
 
-    def _forget(self, array: Tensor) -> Tensor:
-        if array.dtype != torch.int64:
-            return array
-        return array.masked_fill(torch.rand(array.shape, device=array.device) < self.sizes.unseen, 0)
+    def _forget(self, ids: Tensor) -> Tensor:
+        return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.sizes.unseen, 0)

@@ -83,7 +83,7 @@ def read_checkpoint(folder: Path, key: str) -> Stored | None:
         position = Position(**content["position"], log=[Epoch(**row) for row in content["log"]])
         stored = Stored(position, content["weights"], content["optimizer"], content["random_states"])
     except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} cannot be read ({reason}); remove it to train from the beginning") from None
     if found != key:
         raise InputError(

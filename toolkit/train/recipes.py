@@ -112,7 +112,9 @@ RECIPES: dict[str, Recipe] = {
     "lstm": Recipe(epochs=12, batch_size=32, learning_rate=2e-3, dropout=0.3, patience=4),
     "transformer": Recipe(epochs=6, batch_size=32, learning_rate=1e-4, dropout=0.1, patience=3),
     "cnn": Recipe(epochs=12, batch_size=64, learning_rate=2e-3, dropout=0.1, patience=5, decay="cosine"),
-    "recommender": Recipe(epochs=6, batch_size=256, learning_rate=2e-3, dropout=0.2, patience=2, watch="loss"),
+    "recommender": Recipe(
+        epochs=4, batch_size=256, learning_rate=1e-3, weight_decay=1.0, dropout=0.2, patience=2, watch="loss"
+    ),
 }
 
 

@@ -22,7 +22,7 @@ def prepare_record(
     records: Sequence[Mapping[str, Any]], *, labels: int, sizes: Mapping[str, Any] | None, dropout: float
 ) -> Prepared:
     """A recommender for training `records`; raises `DataError` for a field that has no role."""
-    chosen = choose_sizes("recommender", {"width": 16, "hidden": (64, 32), "unseen": 0.1}, sizes)
+    chosen = choose_sizes("recommender", {"width": 16, "hidden": (64, 32), "unseen": 0.3}, sizes)
     encoder = learn_fields(records, infer_roles(records))
     described = {**chosen, "fields": field_sizes(encoder.fields), "labels": labels, "dropout": dropout}
     return Prepared(build_net("recommender", described), encoder)

@@ -123,7 +123,7 @@ class Run:
         self.optimizer.step()
         position.loss_sum += value
         position.norm_sum += norm
-        self.logbook.step(position.step, loss=value, learning_rate=rate, gradient_norm=norm)
+        self.logbook.step(position.step + 1, loss=value, learning_rate=rate, gradient_norm=norm)
         return value
 
     def _judge(self, batches: int) -> None:
