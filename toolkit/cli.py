@@ -8,6 +8,7 @@ gate failed, 2 bad input; anything unforeseen leaves with 3, so a crash never re
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -69,6 +70,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the exporter's warnings in C++, which parity answers
     sys.exit(run(arguments))
 
 

@@ -43,8 +43,8 @@ BASELINE, FALLBACK = "baseline", "baseline-onnx"
 SETTINGS: Mapping[str, Any] = {
     "data": "trec",
     "max_drop": 0.02,
-    "prune": {"keep": 0.5, "recover": 3},
-    "distill": {"layers": 3, "copies": 2, "hidden": True, "epochs": 4},
+    "prune": {"keep": 0.5, "recover": 2},
+    "distill": {"layers": 3, "copies": 2, "epochs": 2, "learning_rate": 2e-4},
     "quantize": {"mode": "static", "method": "minmax", "rows": 256},
     "bench": {"seconds": 12.0, "rounds": 6, "threads": 1},
     "questions": 50,
@@ -99,17 +99,20 @@ def make_artifacts(stages: Stages, data: Data, seed: int) -> dict[str, Artifact]
 
     made["pruned"] = stages.keep("pruned", [teacher.parent, SETTINGS["prune"], recipe.to_json()], cut)
 
+    # the pruned net teaches: its own layers fit a student of three better than the wide original's
+    pruned = load_classifier(made["pruned"])
+
     def teach(partial: Path) -> None:
-        settings = dict(SETTINGS["distill"])
-        layers, epochs = settings.pop("layers"), settings.pop("epochs")
-        student = choose_student(teacher, data, net="transformer", layers=layers)
+        settings = SETTINGS["distill"]
+        student = choose_student(pruned, data, net="transformer", layers=settings["layers"])
+        learning = replace(recipe, epochs=settings["epochs"], learning_rate=settings["learning_rate"])
         trained = distill(
-            teacher, data, student=student.net, encoder=student.encoder, recipe=replace(recipe, epochs=epochs),
-            folder=partial / WORK, progress=progress, **settings,
+            pruned, data, student=student.net, encoder=student.encoder, recipe=learning, copies=settings["copies"],
+            folder=partial / WORK, progress=progress,
         )  # fmt: skip
         save_trained(replace(trained.classifier, name="distilled"), data, partial)
 
-    made["distilled"] = stages.keep("distilled", [teacher.parent, SETTINGS["distill"], recipe.to_json()], teach)
+    made["distilled"] = stages.keep("distilled", [pruned.parent, SETTINGS["distill"], recipe.to_json()], teach)
 
     examples = data.split("validation").examples
     for name in (BASELINE, "pruned", "distilled"):

@@ -49,7 +49,7 @@ def command(
     if mode == "static" and reference is None:
         raise RecipeError("--mode static calibrates on training rows; add --data, or use --mode dynamic")
     data = None if reference is None else data_of(artifact, reference, text=text, label=label)
-    calibration = None if data is None or mode == "dynamic" else data.splits.get("train", data.split("test"))
+    calibration = None if data is None or mode == "dynamic" else data.split("train")
     key = digest_of(["quantize", artifact.digest, mode, method, rows, seed])
     with staged(out, key=key, force=force) as partial, terminal.showing_progress() as progress:
         made = quantize(
