@@ -31,7 +31,7 @@ EXTRAS = {
         "safetensors",
         "sklearn",
         "tensorboard",
-    ),  # fmt: skip
+    ),
     "hub": ("datasets",),
     "tensorrt": ("tensorrt",),
 }
