@@ -59,6 +59,6 @@ def command(
             trained = prune(classifier, data, keep=keep, layers=layers, recover=recover, recipe=chosen,
                             folder=partial / WORK, progress=progress)  # fmt: skip
         finish_training(trained, data, partial, name=out.name)
-    step = f"cut and recovered in {trained.fitted.seconds:.0f} s, {trained.classifier.parameters:,} parameters"
+    step = f"cut to {trained.classifier.parameters:,} parameters, {recover} epochs of recovery"
     show_card(load_artifact(folder), out, data, step=step, as_json=as_json)
     terminal.say(f"next: toolkit export {out} -o {out}-onnx")
