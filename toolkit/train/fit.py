@@ -111,7 +111,7 @@ def _key_of_run(
     weights = hashlib.sha256()
     for name, tensor in sorted(net.state_dict().items()):
         weights.update(name.encode())
-        weights.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        weights.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     settings = {name: value for name, value in recipe.to_json().items() if not name.startswith("checkpoint_")}
     rows = [hash_rows(split.examples).tobytes() + split.labels.tobytes() for split in splits]
     return digest_of(
