@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from toolkit.lineage import Step
 from toolkit.report import Report
 from toolkit.table import DASH, card, columns_of, markdown_table, plain_table, print_reports
 
@@ -148,3 +149,19 @@ def test_a_card_without_a_before() -> None:
     assert "12.00 MB" in text
     assert "saved" not in text
     assert "verdict" not in text
+
+
+def test_a_cascade_brings_the_mean_into_table_and_card() -> None:
+    """A single model's mean says little that p50 does not; the time of a cascade is one of two."""
+    latency = {"p50_ms": 0.5, "mean_ms": 0.875, "p99_ms": 4.0}
+    steps = (Step("cascade", {"share": 0.1}),)
+    both = Report("both", "d" * 64, steps, RUNTIME, 2_000_000, quality=quality(0.92, 0.9, 0.94), latency=latency)
+    cells = {column.heading: column.cells for column in columns_of([INT8, both])}
+    assert cells["mean ms"] == (DASH, "0.88")
+    assert "mean ms" not in {column.heading for column in columns_of(ALL)}
+    headings = [column.heading for column in columns_of([both])]
+    assert headings[-4:] == ["p50 ms", "mean ms", "p99 ms", "verdict"]
+    lines = card(INT8, both).splitlines()
+    assert [line.split()[0] for line in lines[4:7]] == ["p50", "mean", "p99"]
+    assert lines[5].split() == ["mean", DASH, "0.88", "ms"]
+    assert not any(line.startswith("mean") for line in card(BASE, INT8).splitlines())

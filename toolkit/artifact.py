@@ -7,6 +7,7 @@
     encoder/          what turns a request into arrays
     golden.npz        a few encoded rows with their logits: the self-test at every load
     evidence/         reports, cards, hashes of training rows: added later, outside the digest
+    small/ large/     the members of a cascade, each a whole artifact, in place of model.onnx and encoder/
 
 The digest of an artifact is the sha256 of its core in canonical JSON. Bytes are hashed before they
 are parsed, and what is parsed is the very bytes that were hashed: no file is read twice.
@@ -17,13 +18,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolkit.encoders import Encoder, encoder_files, load_encoder
+from toolkit.encoders.cascade import CascadeEncoder
 from toolkit.errors import ArtifactError
 from toolkit.lineage import (
     SplitRecord,
@@ -33,13 +35,15 @@ from toolkit.lineage import (
     split_from_json,
     steps_from_json,
 )
+from toolkit.routing import MEMBERS, Router, join_specs
 from toolkit.spec import Array, Spec
 
 SCHEMA_VERSION = 1
 CORE, GOLDEN, EVIDENCE = "artifact.json", "golden.npz", "evidence"
 TRAINING_ROWS = "training_rows.npy"
-FORMATS = ("onnx", "safetensors")
-PRECISIONS = ("fp32", "fp16", "int8")
+CASCADE = "cascade"
+FORMATS = ("onnx", "safetensors", CASCADE)
+PRECISIONS = ("fp32", "fp16", "int8", "int4", "mixed")
 MAX_FILE_BYTES = 8 << 30
 
 
@@ -48,6 +52,7 @@ class Core:
     """Everything in `artifact.json` but the hashes of the files.
 
     `net` is the architecture (kind and sizes) of a network of ours, so that weights alone rebuild it.
+    A cascade has a `router` and `members`, the digest of each by name; no other artifact has either.
     """
 
     name: str
@@ -60,10 +65,12 @@ class Core:
     precision: str = "fp32"
     net: Mapping[str, Any] | None = None
     models: tuple[str, ...] = ("model.onnx",)
+    router: Router | None = None
+    members: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; canonical once `files` and `schema_version` are added."""
-        return {
+        value = {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "format": self.format,
@@ -76,6 +83,9 @@ class Core:
             "net": dict(self.net) if self.net else None,
             "models": list(self.models),
         }
+        if self.router is None:
+            return value
+        return {**value, "router": self.router.to_json(), "members": dict(self.members)}
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,16 @@ class Golden:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder and its contract; see the module. Make one with `load_artifact` or `write_artifact`."""
+    """A folder and its contract; see the module. Make one with `load_artifact` or `write_artifact`.
+
+    `members` are the artifacts inside a cascade, by name; empty for anything else.
+    """
 
     folder: Path
     core: Core
     digest: str
     files: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    members: Mapping[str, Artifact] = field(default_factory=dict, repr=False)
 
     @property
     def spec(self) -> Spec:
@@ -131,6 +145,8 @@ class Artifact:
     @property
     def depends_on_batch(self) -> bool:
         """True when a row's neighbours move its answer: INT8 with activation scales taken at run time."""
+        if self.members:
+            return any(member.depends_on_batch for member in self.members.values())
         return any(s.name == "quantize" and s.settings.get("mode") == "dynamic" for s in self.core.steps)
 
     def read(self, path: str) -> bytes:
@@ -144,7 +160,9 @@ class Artifact:
         return content
 
     def encoder(self) -> Encoder:
-        """The encoder, from verified bytes."""
+        """The encoder, from verified bytes; for a cascade those of its members side by side."""
+        if self.members:
+            return CascadeEncoder({name: member.encoder() for name, member in self.members.items()})
         names = [path for path in self.files if path.startswith("encoder/")]
         return load_encoder({path.removeprefix("encoder/"): self.read(path) for path in names})
 
@@ -173,21 +191,30 @@ def load_artifact(folder: Path | str) -> Artifact:
     """Read a folder's contract; file contents are hashed when they are read, or by `verify`.
 
     Raises `ArtifactError` when the folder is missing, `artifact.json` cannot be read, a file is
-    missing or of another size, or something is there that does not belong (links, strangers).
+    missing or of another size, or something is there that does not belong (links, strangers). The
+    members of a cascade are read too, and must be the artifacts that its core names.
     """
     folder = Path(folder)
-    core_path = folder / CORE
-    if not core_path.is_file():
+    if not (folder / CORE).is_file():
         what = "does not exist" if not folder.exists() else f"has no {CORE}"
         raise ArtifactError(f"{folder} {what}; give a folder made by toolkit train, export or quantize")
+    artifact = _load_one(folder, (folder / CORE).read_bytes())
+    if artifact.core.router is None:
+        return artifact
+    return replace(artifact, members=_load_members(artifact))
+
+
+def _load_one(folder: Path, content: bytes) -> Artifact:
+    """The artifact whose core is `content`, without its members."""
+    core_path = folder / CORE
     try:
-        value = json.loads(core_path.read_bytes())
+        value = json.loads(content)
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
             raise ArtifactError(f"{core_path} has schema_version {version}; this toolkit reads {SCHEMA_VERSION}")
         core, files = _core_from_json(value), _files_from_json(value["files"])
         digest = digest_of_bytes(canonical_json(value))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{core_path} cannot be read: {error!r}") from None
     if not core.models or not set(core.models) <= set(files):
         raise ArtifactError(f"{core_path} names models {list(core.models)}; they must be among its files")
@@ -205,8 +232,33 @@ def write_artifact(
     evidence: Mapping[str, bytes] | None = None,
 ) -> Artifact:
     """Write a whole artifact into `folder` (usually a staged one) and return it as loaded."""
-    contents: dict[str, bytes] = dict(models)
-    contents.update({f"encoder/{name}": content for name, content in encoder_files(encoder).items()})
+    contents = {**models, **{f"encoder/{name}": content for name, content in encoder_files(encoder).items()}}
+    return _write(folder, core, contents, golden, evidence)
+
+
+def write_cascade(
+    folder: Path,
+    core: Core,
+    members: Mapping[str, Artifact],
+    *,
+    golden: Golden | None = None,
+    evidence: Mapping[str, bytes] | None = None,
+) -> Artifact:
+    """Write a cascade into `folder` with a copy of each member, without its evidence, and return it as loaded."""
+    contents = {f"{name}/{path}": member.read(path) for name, member in members.items() for path in member.files}
+    contents |= {f"{name}/{CORE}": (member.folder / CORE).read_bytes() for name, member in members.items()}
+    inside = {name: replace(member, folder=folder / name) for name, member in members.items()}
+    return replace(_write(folder, core, contents, golden, evidence), members=inside)
+
+
+def _write(
+    folder: Path,
+    core: Core,
+    contents: dict[str, bytes],
+    golden: Golden | None,
+    evidence: Mapping[str, bytes] | None,
+) -> Artifact:
+    """Write the files, then the core that holds their hashes."""
     if golden is not None:
         contents[GOLDEN] = golden.to_bytes()
     files = {path: {"sha256": digest_of_bytes(c), "bytes": len(c)} for path, c in sorted(contents.items())}
@@ -232,6 +284,12 @@ def _core_from_json(value: Mapping[str, Any]) -> Core:
         raise ValueError(f"format {value['format']!r} or precision {value['precision']!r} is unknown")
     if not 0.0 < float(value["temperature"]) < float("inf"):
         raise ValueError(f"temperature {value['temperature']!r} is not above 0")
+    is_cascade = value["format"] == CASCADE
+    if not is_cascade and ("router" in value or "members" in value):
+        raise ValueError(f"format {value['format']!r} takes no router and no members")
+    members: dict[str, str] = dict(value["members"]) if is_cascade else {}
+    if is_cascade and (set(members) != set(MEMBERS) or float(value["temperature"]) != 1.0):
+        raise ValueError(f"a cascade has the members {' and '.join(MEMBERS)}, and temperature 1")
     return Core(
         name=str(value["name"]),
         format=value["format"],
@@ -243,7 +301,34 @@ def _core_from_json(value: Mapping[str, Any]) -> Core:
         precision=value["precision"],
         net=value["net"],
         models=tuple(value["models"]),
+        router=Router.from_json(value["router"]) if is_cascade else None,
+        members={name: members[name] for name in MEMBERS} if is_cascade else {},
     )
+
+
+def _load_members(artifact: Artifact) -> dict[str, Artifact]:
+    """Small and large; raises `ArtifactError` unless they and their files are those that the core names."""
+    core, members = artifact.core, {}
+    files = {path: dict(entry) for path, entry in artifact.files.items() if path == GOLDEN}
+    for name, digest in core.members.items():
+        member = _load_one(artifact.folder / name, artifact.read(f"{name}/{CORE}"))
+        if member.digest != digest or member.core.format != "onnx":
+            raise ArtifactError(f"{member.folder} is not the ONNX artifact {str(digest)[:12]} that the cascade names")
+        members[name] = member
+        files[f"{name}/{CORE}"] = dict(artifact.files[f"{name}/{CORE}"])
+        files |= {f"{name}/{path}": dict(entry) for path, entry in member.files.items()}
+    if files != artifact.files or core.spec != join_specs({name: member.spec for name, member in members.items()}):
+        raise ArtifactError(f"{artifact.folder / CORE} and its members do not agree on files or inputs; make it again")
+    if len({(member.spec.task, member.spec.labels) for member in members.values()}) != 1:
+        raise ArtifactError(f"the members of {artifact.folder} answer with different labels; make it again")
+    if core.models != models_of(members):
+        raise ArtifactError(f"{artifact.folder / CORE} names models {list(core.models)}; its members have others")
+    return members
+
+
+def models_of(members: Mapping[str, Artifact]) -> tuple[str, ...]:
+    """Every model file of a cascade, by its path in the cascade's folder."""
+    return tuple(f"{name}/{path}" for name, member in members.items() for path in member.core.models)
 
 
 def _files_from_json(value: Any) -> dict[str, dict[str, Any]]:

@@ -40,7 +40,7 @@ def _front(artifact: Artifact, report: Report) -> dict[str, Any]:
     task, _ = PIPELINES[artifact.spec.task]
     data = artifact.core.split.name if artifact.core.split else None
     front: dict[str, Any] = {
-        "library_name": "onnx" if artifact.core.format == "onnx" else "safetensors",
+        "library_name": "safetensors" if artifact.core.format == "safetensors" else "onnx",
         "pipeline_tag": task,
         "tags": ["serving-toolkit", artifact.core.precision],
     }
@@ -111,6 +111,11 @@ def _lineage(artifact: Artifact) -> str:
         f"{number}. {step.name}: `{json.dumps(dict(step.settings), sort_keys=True, ensure_ascii=False)}`"
         for number, step in enumerate(artifact.core.steps, 1)
     ]
+    for role, member in artifact.members.items():
+        steps = " → ".join(step.name for step in member.core.steps) or "no steps"
+        lines.append(
+            f"- The {role} member: `{member.name}`, {member.core.precision}, {steps}, digest `{member.digest}`."
+        )
     return "\n".join(lines)
 
 
@@ -120,8 +125,18 @@ def _limits(artifact: Artifact, report: Report) -> str:
         lines.append(f"- {axis} from {low} to {high}; what is longer is cut or refused.")
     if artifact.depends_on_batch:
         lines.append("- Its INT8 scales come from the whole batch: serve it one row at a time, as it was judged.")
-    if artifact.core.precision == "int8":
+    router = artifact.core.router
+    if router is not None:
+        lines.append(
+            f"- A cascade: {router.share:.1%} of the rows it was tuned on went on to the large member, and such a row "
+            "waits for both; requests unlike those rows may go there more often."
+        )
+    if any(member.core.precision == "int8" for member in (artifact, *artifact.members.values())):
         lines.append("- INT8 kernels differ between processors; the self-test at load compares labels, not digits.")
+    if any(step.name == "mask" for step in artifact.core.steps):
+        lines.append(
+            "- Masked weights are stored and multiplied as zeros: on ONNX Runtime they save no size and no time."
+        )
     verdict = (report.quality or {}).get("verdict")
     if verdict:
         lines.append(

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.artifact import Artifact, Golden, load_artifact
+from toolkit.artifact import GOLDEN, Artifact, Golden, load_artifact
 from toolkit.encoders import Encoder
 from toolkit.errors import ArtifactError
 from toolkit.runners import Runner, open_runner
@@ -51,12 +51,16 @@ class Predictor:
         self.temperature, self.batch_size, self.artifact = temperature, batch_size, artifact
 
     @classmethod
-    def load(cls, folder: Path | str | Artifact, *, threads: int = 1, provider: str = "cpu") -> Self:
-        """Verify, open, self-test and warm an artifact.
+    def load(cls, folder: Path | str | Artifact, *, threads: int = 1, provider: str = "cpu") -> Predictor:
+        """Verify, open, self-test and warm an artifact; a `Cascade` where it is one.
 
         Raises `ArtifactError` when any of that fails: a predictor that exists can answer.
         """
         artifact = folder if isinstance(folder, Artifact) else load_artifact(folder)
+        if artifact.members:
+            from toolkit.cascade import Cascade  # it is made of predictors, so it imports this module
+
+            return Cascade.open(artifact, threads=threads, provider=provider)
         artifact.verify()
         predictor = cls(
             artifact.encoder(),
@@ -66,9 +70,14 @@ class Predictor:
             batch_size=1 if artifact.depends_on_batch else 32,
             artifact=artifact,
         )
-        if "golden.npz" in artifact.files:
+        if GOLDEN in artifact.files:
             self_test(predictor.runner, artifact.golden(), exact=artifact.core.precision == "fp32")
         return predictor
+
+    @property
+    def parts(self) -> tuple[Predictor, ...]:
+        """The predictors that run models: this one, or the members of a cascade."""
+        return (self,)
 
     def __call__(self, examples: Sequence[Any]) -> list[Prediction]:
         """The most probable label of each example."""

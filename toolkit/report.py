@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import toolkit
-from toolkit.artifact import Artifact
+from toolkit.artifact import CASCADE, Artifact
 from toolkit.errors import ArtifactError, InputError
 from toolkit.lineage import SplitRecord, Step, split_from_json, steps_from_json
 from toolkit.machine import describe_machine
@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 REPORT = "report.json"
 # parts measured by somebody else, each in the form of its own to_json; quality is spread over several keys
 PARTS = ("parity", "latency", "footprint")
-QUALITY_KEYS = ("reference", "difference", "classes", "flips", "verdict")
+QUALITY_KEYS = ("reference", "difference", "classes", "flips", "verdict", "slices")
 
 
 class Measured(Protocol):
@@ -56,6 +56,7 @@ class Row:
     flips_share: float | None
     size_bytes: int
     p50_ms: float | None
+    mean_ms: float | None
     p99_ms: float | None
     verdict: str | None
     failed: bool
@@ -119,6 +120,11 @@ class Report:
         """What the model did on the split it was judged on; empty when it was not judged."""
         return self.quality[self.quality["split"]] if self.quality else {}
 
+    @property
+    def is_cascade(self) -> bool:
+        """True for two models of which one answers: its times are of two kinds, so their mean is shown too."""
+        return any(step.name == CASCADE for step in self.steps)
+
     def row(self) -> Row:
         """What a table shows of this report."""
         quality, latency = self.quality or {}, self.latency or {}
@@ -134,6 +140,7 @@ class Report:
             flips_share=flips.get("share"),
             size_bytes=self.size_bytes,
             p50_ms=latency.get("p50_ms"),
+            mean_ms=latency.get("mean_ms"),
             p99_ms=latency.get("p99_ms"),
             verdict=verdict.get("words"),
             failed=bool(verdict.get("failed", False)),

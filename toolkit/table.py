@@ -17,7 +17,7 @@ from rich.text import Text
 
 from toolkit.report import Report, Row
 
-DASH = "–"
+DASH, MEAN = "–", "mean ms"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Column:
 
 
 def columns_of(reports: Sequence[Report]) -> list[Column]:
-    """The table as text, column by column; AUC only where a report has one."""
+    """The table as text, column by column; AUC only where a report has one, the mean only beside a cascade."""
     rows = [report.row() for report in reports]
     columns = [
         Column("stage", tuple(row.stage for row in rows), right=False),
@@ -40,10 +40,15 @@ def columns_of(reports: Sequence[Report]) -> list[Column]:
         Column("flips", tuple(_flips(row) for row in rows)),
         Column("size MB", _aligned(rows, lambda row: row.size_bytes / 1e6)),
         Column("p50 ms", _aligned(rows, lambda row: row.p50_ms)),
+        Column(MEAN, _aligned(rows, lambda row: row.mean_ms)),
         Column("p99 ms", _aligned(rows, lambda row: row.p99_ms)),
         Column("verdict", tuple(_verdict(row) for row in rows), right=False),
     ]
-    return [c for c in columns if c.heading != "AUC" or any(cell != DASH for cell in c.cells)]
+    shown = {
+        "AUC": any(row.auc is not None for row in rows),
+        MEAN: any(report.is_cascade for report in reports),
+    }
+    return [column for column in columns if shown.get(column.heading, True)]
 
 
 def build_table(reports: Sequence[Report], *, title: str | None = None) -> Table:
@@ -94,6 +99,8 @@ def print_reports(reports: Sequence[Report], console: Console) -> None:
 def card(before: Report | None, after: Report, *, saved: Path | str | None = None) -> str:
     """Before and after in a few aligned lines: accuracy, flips, size, p50, p99, verdict, where it was saved.
 
+    A cascade has a line for the mean as well.
+
     `before` is None for a model that has no predecessor. The last column is the factor by which a
     size or a time went down (below 1 it went up): whether a time is more than noise, `bench` says.
     """
@@ -105,6 +112,7 @@ def card(before: Report | None, after: Report, *, saved: Path | str | None = Non
         ("flips", "", _flips(new), ""),
         _quantity("size", "MB", old.size_bytes / 1e6 if old else None, new.size_bytes / 1e6),
         _quantity("p50", "ms", old.p50_ms if old else None, new.p50_ms),
+        *([_quantity("mean", "ms", old.mean_ms if old else None, new.mean_ms)] if after.is_cascade else []),
         _quantity("p99", "ms", old.p99_ms if old else None, new.p99_ms),
     ]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(4)]

@@ -16,18 +16,23 @@ from toolkit.encoders import Encoder
 from toolkit.encoders.image import ImageEncoder
 from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.encoders.record import Field, RecordEncoder
+from toolkit.encoders.text import TokenEncoder
 from toolkit.lineage import Step
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array, Spec
 
 TEXTS = ["Who wrote Hamlet ?", "How many miles is it to the moon ?", "Where is Lisbon ?", "What is an atom ?"]
 TEXT_LABELS = ("ABBR", "DESC", "HUM", "NUM")
+TextEncoder = NgramEncoder | TokenEncoder
 TYPES = {"int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
 
 
-def text_artifact(folder: Path, *, name: str = "questions", weight: float = 1.0) -> Artifact:
-    """Mean of n-gram embeddings: logits (batch, 4)."""
-    table = np.random.default_rng(0).normal(size=(513, len(TEXT_LABELS))) * weight
+def text_artifact(
+    folder: Path, *, name: str = "questions", weight: float = 1.0, encoder: TextEncoder | None = None
+) -> Artifact:
+    """Mean of the embeddings of n-grams, or of what `encoder` makes of a text: logits (batch, 4)."""
+    encoder = encoder or NgramEncoder(buckets=512, max_length=256)
+    table = np.random.default_rng(0).normal(size=(encoder.vocabulary_size, len(TEXT_LABELS))) * weight
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
@@ -38,7 +43,7 @@ def text_artifact(folder: Path, *, name: str = "questions", weight: float = 1.0)
         helper.make_node("Div", ["sum", "count"], ["logits"]),
     ]
     constants = {"table": table.astype(np.float32), "last": np.array([-1]), "middle": np.array([1])}
-    return _write(folder, name, "text", NgramEncoder(buckets=512, max_length=256), TEXT_LABELS, nodes, constants, TEXTS)
+    return _write(folder, name, "text", encoder, TEXT_LABELS, nodes, constants, TEXTS)
 
 
 def image_artifact(folder: Path) -> Artifact:

@@ -39,6 +39,11 @@ class Latency:
         """99th percentile in milliseconds; None with fewer than 1,000 samples."""
         return percentile_ms(self.samples_ns, "p99_ms")
 
+    @property
+    def mean_ms(self) -> float:
+        """Mean in milliseconds: what a row costs a machine that answers many."""
+        return statistics.fmean(self.samples_ns) / 1e6
+
     def to_json(self, *, samples: bool = False) -> dict[str, Any]:
         """Plain JSON values; `samples` adds every sample, in microseconds."""
         value = {

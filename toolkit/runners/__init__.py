@@ -15,6 +15,7 @@ from toolkit.spec import Array, Arrays
 FORMATS = {
     "onnx": ("toolkit.runners.onnx", "OnnxRunner"),
     "safetensors": ("toolkit.runners.torch", "TorchRunner"),
+    "cascade": ("toolkit.runners.cascade", "CascadeRunner"),
 }
 
 

@@ -21,7 +21,15 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 class OnnxRunner:
     """One ONNX Runtime session; safe to call from several threads at once."""
 
-    def __init__(self, model: bytes, *, threads: int = 1, provider: str = "cpu", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        threads: int = 1,
+        provider: str = "cpu",
+        precision: str = "fp32",
+        optimized: bool = True,
+    ) -> None:
         ort = require("onnxruntime", extra="cpu")
         if provider not in PROVIDERS:
             raise InputError(f"unknown provider {provider!r}; allowed: {', '.join(PROVIDERS)}")
@@ -31,6 +39,8 @@ class OnnxRunner:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if not optimized:  # each node as it stands in the file: what parity of rounded values is asked of
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4  # its error lines quote input values; what matters is raised anyway
         # waiting threads sleep: a spinning pool takes the core that the HTTP loop needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.artifact import CORE, Artifact, load_artifact
+from toolkit.artifact import CASCADE, CORE, Artifact, load_artifact
 from toolkit.errors import ArtifactError
 from toolkit.predictor import Predictor
 from toolkit.serving.served import Served
@@ -22,6 +22,7 @@ from toolkit.serving.settings import Settings, settings_from
 from toolkit.spec import Array, Input, Spec
 
 FOLDER_VARIABLE = "TOOLKIT_ARTIFACT"
+SERVABLE = ("onnx", CASCADE)
 _EXAMPLES: dict[str, Any] = {"text": "a", "image": np.zeros((8, 8), dtype=np.uint8), "recommend": {}}
 
 
@@ -40,7 +41,7 @@ def find_artifact(beside: Path) -> Path:
 
 
 def load_served(folder: Path | str, *, task: str | None = None, settings: Settings | None = None) -> Served:
-    """Load an ONNX artifact for serving; raises `ArtifactError` when anything about it is not right.
+    """Load an ONNX artifact or a cascade for serving; raises `ArtifactError` when anything about it is not right.
 
     `task` refuses an artifact of another task than the service is for.
     """
@@ -55,18 +56,23 @@ def load_served(folder: Path | str, *, task: str | None = None, settings: Settin
 
 
 def check_servable(artifact: Artifact, *, task: str | None = None) -> None:
-    """Raise `ArtifactError` unless it is an ONNX artifact, of `task` if one is given."""
-    if artifact.core.format != "onnx":
+    """Raise `ArtifactError` unless it is an ONNX artifact or a cascade of two, of `task` if one is given."""
+    if artifact.core.format not in SERVABLE:
         raise ArtifactError(f"{artifact.folder} holds a trained classifier, not ONNX; run toolkit export first")
     if task is not None and artifact.spec.task != task:
         raise ArtifactError(f"{artifact.folder} is of the task {artifact.spec.task}; this service is for {task}")
 
 
 def warm(served: Served) -> None:
-    """Answer one example, then run every varying axis at its smallest, middle and largest size."""
+    """Answer one example, then run every varying axis at its smallest, middle and largest size.
+
+    Both members of a cascade, whichever of them would have answered.
+    """
+    for part in served.predictor.parts:
+        part([_EXAMPLES[served.spec.task]])
+        for arrays in warm_up_arrays(part.spec):
+            part.runner.run(arrays)
     served.predictor([_EXAMPLES[served.spec.task]])
-    for arrays in warm_up_arrays(served.spec):
-        served.predictor.runner.run(arrays)
 
 
 def warm_up_arrays(spec: Spec) -> list[dict[str, Array]]:
