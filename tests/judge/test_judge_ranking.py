@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.errors import DataError
-from toolkit.judge.ranking import auc, compare_auc, ndcg, rank_overlap
+from toolkit.judge.ranking import auc, compare_auc, compare_auc_at, ndcg, rank_overlap
 from toolkit.spec import Array
 
 ROWS = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40)
@@ -124,3 +126,57 @@ def test_rank_overlap_counts_what_both_would_show() -> None:
     moved[0] = 100  # one newcomer in the ten
     assert rank_overlap(before, moved, users) == pytest.approx(0.9)
     assert rank_overlap(before[:5], before[:5], users[:5]) is None
+
+
+def test_users_are_drawn_with_all_their_rows() -> None:
+    """Against a loop that draws users; and wider than rows where a user's ratings go together."""
+    rng = np.random.default_rng(3)
+    users = np.repeat(np.arange(40), 15)
+    positive = rng.random(600) < 0.5
+    taste = np.repeat(rng.normal(0, 1, 40), 15)
+    good = positive + rng.normal(0, 0.5, 600)
+    off = good + taste * np.where(positive, 1, -1)  # for some users helped, for others spoilt as a whole
+    pair = compare_auc(good, off, positive, users=users, replicates=300)
+    assert pair.resampled == "users"
+    looped = []
+    for drawn in np.random.default_rng(0).integers(0, 40, (300, 40)):  # the very draws of seed 0
+        rows = np.concatenate([np.flatnonzero(users == user) for user in drawn])
+        looped.append(auc(off[rows], positive[rows]) - auc(good[rows], positive[rows]))
+    low, high = np.quantile(looped, [0.025, 0.975])
+    assert (pair.difference.low, pair.difference.high) == pytest.approx((low, high), abs=1e-12)
+    rows_only = compare_auc(good, off, positive)
+    assert rows_only.resampled == "rows"
+    assert rows_only.difference.value == pair.difference.value
+    width = pair.difference.high - pair.difference.low
+    assert width > 1.5 * (rows_only.difference.high - rows_only.difference.low)
+    assert compare_auc(good, off, positive, users=users, replicates=300) == pair
+
+
+def test_few_users_are_not_drawn() -> None:
+    good, noisy, positive = two_models(300)
+    pair = compare_auc(good, noisy, positive, users=np.arange(300) % 9)
+    assert pair == compare_auc(good, noisy, positive)
+    assert pair.resampled == "rows"
+
+
+def test_draws_that_have_one_kind_only_are_left_out() -> None:
+    users = np.arange(12)
+    positive = users < 1  # one of twelve users is all the positives: a third of the draws miss them
+    pair = compare_auc(np.arange(12.0), -np.arange(12.0), positive, users=users, replicates=200)
+    assert (pair.reference.value, pair.candidate.value) == (0.0, 1.0)
+    assert (pair.difference.low, pair.difference.high) == (1.0, 1.0)
+
+
+def test_levels_nest_in_one_bootstrap() -> None:
+    good, noisy, positive = two_models(300)
+    plain, wide = compare_auc_at(good, noisy, positive, levels=(0.95, 0.99))
+    assert plain == compare_auc(good, noisy, positive).difference
+    assert wide.low < plain.low < plain.high < wide.high
+    assert wide.value == plain.value
+
+
+def test_ten_thousand_rows_take_less_than_three_seconds() -> None:
+    good, noisy, positive = two_models(10_000)
+    start = time.process_time()
+    compare_auc(good, noisy, positive, users=np.arange(10_000) % 500)
+    assert time.process_time() - start < 3

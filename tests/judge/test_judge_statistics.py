@@ -13,6 +13,7 @@ from toolkit.judge.statistics import (
     MAX_ROWS,
     calibration_error,
     constrained_lost,
+    holm,
     mcnemar_p,
     paired_interval,
     rows_to_decide,
@@ -210,3 +211,21 @@ def test_labels_drawn_from_the_probabilities_are_calibrated_and_overconfidence_i
     assert calibration_error(np.stack([sure, 1 - sure], 1), labels) < 0.015
     bold = np.sqrt(sure)
     assert calibration_error(np.stack([bold, 1 - bold], 1), labels) > 0.05
+
+
+def test_holm_by_hand_and_in_any_order() -> None:
+    """0.01, 0.04, 0.03, 0.005: times 4, 3, 2, 1 from the smallest, never falling."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([0.005, 0.01, 0.03, 0.04]) == pytest.approx((0.02, 0.03, 0.06, 0.06))
+    assert holm([0.7, 0.8]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_rejects_what_its_step_down_rejects(p_values: list[float]) -> None:
+    adjusted, ordered = holm(p_values), sorted(p_values)
+    reject = 0
+    while reject < len(ordered) and ordered[reject] * (len(ordered) - reject) <= 0.05:
+        reject += 1
+    assert sum(p <= 0.05 for p in adjusted) == reject
+    assert all(p <= q <= min(1.0, len(p_values) * p) for p, q in zip(p_values, adjusted, strict=True))

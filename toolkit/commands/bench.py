@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolkit import terminal
 from toolkit.commands.options import FOLDER, data_options, json_option, threads_option
 from toolkit.errors import DataError
+
+if TYPE_CHECKING:
+    from toolkit.artifact import Artifact
 
 
 @click.command()
@@ -18,17 +23,19 @@ from toolkit.errors import DataError
     "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds for each artifact."
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds to spread them over.")
+@click.option("--why", is_flag=True, help="Say also where the time goes, and what keeps it there.")
 @threads_option
 @json_option
 def command(
     *, folders: tuple[Path, ...], reference: str, text: str | None, label: str | None, slices: tuple[str, ...],
-    seconds: float, rounds: int, threads: int, as_json: bool,
+    seconds: float, rounds: int, why: bool, threads: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure artifacts in process, one row at a time, encoder included, in interleaved rounds.
 
     \b
     Example:
       toolkit bench runs/trec-onnx runs/trec-int8 --data trec
+      toolkit bench runs/trec-int8 --data trec --seconds 2 --why
     """
     from toolkit.artifact import EVIDENCE, load_artifact
     from toolkit.commands.opening import data_of
@@ -62,4 +69,24 @@ def command(
         reports.append(report)
     print_reports(reports, terminal.console)
     document = {"reports": [report.to_json() for report in reports], "comparison": measured.to_json()}
+    if why:
+        document["why"] = [_explain(artifact, split.examples, threads) for artifact in artifacts]
     terminal.emit(document, as_json=as_json)
+
+
+def _explain(artifact: Artifact, examples: Sequence[Any], threads: int) -> dict[str, Any]:
+    """Print where an artifact's time goes; a cascade's members each, a trained network not at all."""
+    from toolkit.measure.reasons import explain_cost
+
+    found: dict[str, Any] = {"digest": artifact.digest, "models": []}
+    for name, part in (artifact.members or {"": artifact}).items():
+        terminal.say("")
+        terminal.say(f"{artifact.folder}{f' ({name})' if name else ''}")
+        if part.core.format != "onnx":
+            terminal.say("  only an exported model is explained; run toolkit export first")
+            continue
+        reasons = explain_cost(part, examples=examples, threads=threads)
+        for reason in reasons:
+            terminal.say(f"  {reason.words}")
+        found["models"].append({"name": part.name, "reasons": [reason.to_json() for reason in reasons]})
+    return found

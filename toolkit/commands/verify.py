@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from toolkit import terminal
 from toolkit.commands.options import FOLDER, data_options, json_option, threads_option
+
+if TYPE_CHECKING:
+    from toolkit.judge.exemplars import Exemplar
+    from toolkit.judge.quality import Quality
 
 
 @click.command()
@@ -17,38 +23,93 @@ from toolkit.commands.options import FOLDER, data_options, json_option, threads_
 @click.option("--split", "split_name", default="test", show_default=True, help="Split to judge on.")
 @click.option("--max-drop", type=click.FloatRange(0, 1), default=0.01, show_default=True,
               help="Accuracy that may be lost: 0.01 is one point.")  # fmt: skip
+@click.option("--max-slice-drop", type=click.FloatRange(0, 1), metavar="SHARE",
+              help="Fail also when a group of a --slice lost more than this after correction.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Fail also when the rows are too few to tell.")
+@click.option("--exemplars", type=click.IntRange(0), is_flag=False, flag_value=10, metavar="[N]",
+              help="List changed rows, the surest first: N that are now wrong, N that are now right (10).")  # fmt: skip
+@click.option("--exemplars-to", "target", type=FOLDER, metavar="FILE",
+              help="Write every changed row with its raw text to a new jsonl file.")  # fmt: skip
 @threads_option
 @json_option
 def command(
     *, reference_folder: Path, candidate_folder: Path, reference: str, text: str | None, label: str | None,
-    slices: tuple[str, ...], split_name: str, max_drop: float, strict: bool, threads: int, as_json: bool,
+    slices: tuple[str, ...], split_name: str, max_drop: float, max_slice_drop: float | None, strict: bool,
+    exemplars: int | None, target: Path | None, threads: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Is CANDIDATE as good as REFERENCE? The same rows, paired; the verdict is saved in its evidence.
 
     Prints the difference with its score interval and exact McNemar p, the decisions that flipped, what
     each class lost, calibration before and after. Leaves with 1 when it lost more than --max-drop.
 
+    --slice COLUMN (again for more) compares by group and names the worst: each interval is of its group
+    alone and uncorrected, p is adjusted for all groups (Holm). A column of numbers is cut at its
+    quartiles. --slice @length cuts texts by their length in characters.
+
     \b
     Example:
       toolkit verify runs/trec-onnx runs/trec-int8 --data trec --max-drop 0.01
+      toolkit verify runs/trec-onnx runs/trec-int8 --data trec --slice @length --exemplars 5
     """
     from toolkit.artifact import EVIDENCE, load_artifact
     from toolkit.commands.opening import data_of
+    from toolkit.judge.exemplars import check_free, list_exemplars, write_exemplars
+    from toolkit.judge.grouping import columns_to_read
     from toolkit.judge.quality import judge
+    from toolkit.judge.verdict import check_slice_margin
     from toolkit.judge.words import describe_quality
     from toolkit.predictor import Predictor
     from toolkit.report import REPORT, Report, update_report
 
+    if target is not None:
+        check_free(target)
+    if max_slice_drop is not None:
+        check_slice_margin(max_slice_drop, slices)
     before, after = load_artifact(reference_folder), load_artifact(candidate_folder)
-    data = data_of(before, reference, text=text, label=label, slices=slices)
+    read = columns_to_read(slices, before.spec.task)
+    data = data_of(before, reference, text=text, label=label, slices=read)
     split = data.split(split_name)
     with Predictor.load(before, threads=threads) as first, Predictor.load(after, threads=threads) as second:
-        quality = judge(first, second, split, max_drop=max_drop, strict=strict, split_name=split_name)
+        quality = judge(
+            first, second, split, max_drop=max_drop, strict=strict, split_name=split_name,
+            slices=tuple(dict.fromkeys(slices)), max_slice_drop=max_slice_drop,
+        )  # fmt: skip
         facts = second.runner.facts()
-    for line in describe_quality(quality):
+    lines = describe_quality(quality)
+    for line in lines[:-1]:
         terminal.say(line)
+    _show_slices(quality)
+    terminal.say(lines[-1])
+    if exemplars is not None:
+        _show_exemplars(list_exemplars(quality.flips, split, before.spec.labels, count=exemplars))
+    if target is not None:
+        found = list_exemplars(quality.flips, split, before.spec.labels)
+        write_exemplars(target, found)
+        terminal.say(f"{len(found)} changed rows with their raw examples are in {target}")
     report = Report.of(after, facts=facts, quality=quality)
     update_report(candidate_folder / EVIDENCE / REPORT, report)
     terminal.emit(report.to_json(), as_json=as_json)
     return 1 if quality.failed else 0
+
+
+def _show_slices(quality: Quality) -> None:
+    """A table a column and its worst group."""
+    from toolkit.judge.listing import SLICE_RIGHT, describe_worst, slice_rows, slice_titles
+
+    for column in quality.slices:
+        terminal.say("")
+        terminal.show_table(slice_titles(column), slice_rows(column), right=SLICE_RIGHT)
+    if quality.slices:
+        terminal.say("intervals are of one group each, uncorrected; Holm p is adjusted for all groups above")
+    for column in quality.slices:
+        terminal.say(describe_worst(column))
+
+
+def _show_exemplars(exemplars: Sequence[Exemplar]) -> None:
+    from toolkit.judge.listing import EXEMPLAR_TITLES, exemplar_rows
+
+    terminal.say("")
+    if not exemplars:
+        terminal.say("no answer changed")
+        return
+    terminal.show_table(EXEMPLAR_TITLES, exemplar_rows(exemplars), right={"row"})

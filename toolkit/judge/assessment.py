@@ -79,7 +79,7 @@ def assess_logits(
     auc = None
     if spec.task == "recommend":
         scores = positive_scores(logits, spec)
-        auc = compare_auc(scores, scores, labels == 1).reference
+        auc = compare_auc(scores, scores, labels == 1, users=users).reference
     return count_answers(logits, labels, spec=spec, split_name=split_name, auc=auc, users=users)
 
 

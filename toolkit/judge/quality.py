@@ -4,11 +4,13 @@
 model whose INT8 scales come from the whole batch is run one row at a time by its `Predictor`, as it
 will be served.
 
-The verdict speaks of accuracy, or of AUC for a recommender; everything else is there to be read.
+The verdict speaks of accuracy, or of AUC for a recommender; groups of rows (`slices`) speak in it only
+where a margin for them was asked; everything else is there to be read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,9 +27,11 @@ from toolkit.judge.assessment import (
     users_of,
 )
 from toolkit.judge.flips import Flips, find_flips
+from toolkit.judge.grouping import slice_columns
 from toolkit.judge.ranking import AucPair, compare_auc, rank_overlap
+from toolkit.judge.slices import SliceColumn, find_failing, judge_slices
 from toolkit.judge.statistics import MAX_ROWS, Estimate, mcnemar_p, paired_interval, rows_to_decide
-from toolkit.judge.verdict import Verdict, check_margin, decide
+from toolkit.judge.verdict import Verdict, check_margin, check_slice_margin, decide, with_slices
 from toolkit.predictor import Predictor
 from toolkit.spec import Array, Spec, softmax
 
@@ -36,7 +40,8 @@ from toolkit.spec import Array, Spec, softmax
 class Quality:
     """Both models on the same rows; differences are candidate - reference, shares from -1 to 1.
 
-    `gained` rows are right only for the candidate, `lost` only for the reference.
+    `gained` rows are right only for the candidate, `lost` only for the reference. `auc_resampled` is what
+    the bootstrap of AUC drew: users or rows.
     """
 
     reference: Assessment
@@ -48,7 +53,9 @@ class Quality:
     flips: Flips
     verdict: Verdict
     auc_difference: Estimate | None = None
+    auc_resampled: str | None = None
     rank_overlap_at_10: float | None = None
+    slices: tuple[SliceColumn, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -64,7 +71,12 @@ class Quality:
             "mcnemar_p": self.mcnemar_p,
         }
         if self.auc_difference is not None:
-            difference |= {"auc": self.auc_difference.to_json(), "rank_overlap_at_10": self.rank_overlap_at_10}
+            difference |= {
+                "auc": self.auc_difference.to_json(),
+                "auc_resampled": self.auc_resampled,
+                "rank_overlap_at_10": self.rank_overlap_at_10,
+            }
+        slices = {"slices": [column.to_json() for column in self.slices]} if self.slices else {}
         return {
             **self.candidate.to_json(),
             "reference": self.reference.values(),
@@ -72,6 +84,7 @@ class Quality:
             "classes": self.class_deltas(),
             "flips": self.flips.to_json(rows=rows),
             "verdict": self.verdict.to_json(),
+            **slices,
         }
 
     def class_deltas(self) -> list[dict[str, Any]]:
@@ -97,15 +110,21 @@ def judge(
     max_drop: float,
     strict: bool = False,
     split_name: str = "test",
+    slices: Sequence[str] = (),
+    max_slice_drop: float | None = None,
 ) -> Quality:
     """Run both models over `split` and compare; its labels are indices into the reference's.
 
-    Raises `RecipeError` for a margin out of range, `InputError` when the two models do not have the
-    same labels (their order may differ), `DataError` for an empty split, `GateError` when the
-    candidate answers with something that is not a number.
+    `slices` names columns to compare by group, see `toolkit.judge.slices`; with `max_slice_drop` the verdict
+    fails also when a group lost more than that after correction.
+
+    Raises `RecipeError` for a margin out of range, `InputError` when the two models do not have the same
+    labels (their order may differ), `DataError` for an empty split or a column that it does not have,
+    `GateError` when the candidate answers with something that is not a number.
     """
     check_margin(max_drop)
     columns = _match_labels(reference.spec, candidate.spec)
+    grouped = slice_columns(split, slices)
     return judge_logits(
         reference.logits(split.examples) / reference.temperature,
         # a copy in row order: sums over another memory layout would differ in the last digit
@@ -116,6 +135,8 @@ def judge(
         strict=strict,
         split_name=split_name,
         users=users_of(split) if reference.spec.task == "recommend" else None,
+        slices=grouped,
+        max_slice_drop=max_slice_drop,
     )
 
 
@@ -129,13 +150,17 @@ def judge_logits(
     strict: bool = False,
     split_name: str = "test",
     users: Array | None = None,
+    slices: Mapping[str, Array] | None = None,
+    max_slice_drop: float | None = None,
 ) -> Quality:
     """Compare logits of two models: float (rows, classes) in the order of `spec.labels`, after the temperature.
 
-    `labels` is int (rows,); `users` (rows,) groups a recommender's rows for NDCG@10 and rank overlap.
-    Raises as `judge` does.
+    `labels` is int (rows,); `users` (rows,) groups a recommender's rows for AUC, NDCG@10 and rank overlap;
+    `slices` are columns (rows,) to compare by. Raises as `judge` does.
     """
     check_margin(max_drop)
+    if max_slice_drop is not None:
+        check_slice_margin(max_slice_drop, slices)
     for logits in (reference_logits, candidate_logits):
         check_rows(logits, labels, spec)
     if not np.isfinite(reference_logits).all():
@@ -152,6 +177,10 @@ def judge_logits(
     else:
         needed = rows_to_decide(gained, lost, len(labels), max_drop)
         verdict = decide(difference, metric="accuracy", max_drop=max_drop, strict=strict, rows_needed=needed)
+    scores = (positive_scores(reference_logits, spec), positive_scores(candidate_logits, spec)) if pair else None
+    groups = judge_slices(reference_logits, candidate_logits, labels, slices or {}, scores=scores, users=users)
+    if max_slice_drop is not None:
+        verdict = with_slices(verdict, find_failing(groups, max_slice_drop), max_slice_drop)
     count = partial(count_answers, labels=labels, spec=spec, split_name=split_name, users=users)
     return Quality(
         reference=count(reference_logits, auc=pair.reference if pair else None),
@@ -163,7 +192,9 @@ def judge_logits(
         flips=find_flips(softmax(reference_logits), softmax(candidate_logits), labels),
         verdict=verdict,
         auc_difference=pair.difference if pair else None,
+        auc_resampled=pair.resampled if pair else None,
         rank_overlap_at_10=overlap,
+        slices=groups,
     )
 
 
@@ -182,7 +213,8 @@ def _compare_orders(
     if spec.task != "recommend":
         return None, None
     before, after = positive_scores(reference, spec), positive_scores(candidate, spec)
-    return compare_auc(before, after, labels == 1), None if users is None else rank_overlap(before, after, users)
+    pair = compare_auc(before, after, labels == 1, users=users)
+    return pair, None if users is None else rank_overlap(before, after, users)
 
 
 def _rows_for_auc(difference: Estimate, rows: int, max_drop: float) -> int | None:

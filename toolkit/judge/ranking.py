@@ -3,13 +3,19 @@
 A recommender is asked for an order, not for a label: accuracy at one threshold says little about it.
 Ties count half in AUC and are broken by position in NDCG, as a stable sort in production would.
 
-Limits: the bootstrap resamples rows, so it treats ratings of one user as independent and is somewhat
-narrow where few users rate much; two models with equal scores get an interval of no width.
-Sources: Mann & Whitney 1947; Efron & Tibshirani 1993, chapter 13; Järvelin & Kekäläinen 2002 (NDCG).
+Where it is known who each row belongs to, the bootstrap draws users with all their rows: ratings of
+one person are not independent, and drawing rows would make the interval too narrow. Below ten users
+that says little, so rows are drawn, and the result says which it was.
+
+Limits: two models with equal scores get an interval of no width; percentiles over few users are
+somewhat narrow.
+Sources: Mann & Whitney 1947; Efron & Tibshirani 1993, chapter 13; Davison & Hinkley 1997, section 3.8
+(drawing clusters); Järvelin & Kekäläinen 2002 (NDCG).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +25,8 @@ from toolkit.judge.statistics import LEVEL, Estimate
 from toolkit.spec import Array
 
 REPLICATES = 1000
+MIN_USERS = 10
+USERS, ROWS = "users", "rows"
 _CELLS = 4_000_000  # replicates x rows held at once: 32 MB in each array
 
 
@@ -36,39 +44,53 @@ def auc(scores: Array, positive: Array) -> float:
 
 @dataclass(frozen=True)
 class AucPair:
-    """AUC of both models on the same rows, and the difference candidate - reference."""
+    """AUC of both models on the same rows, the difference candidate - reference, and what the bootstrap drew."""
 
     reference: Estimate
     candidate: Estimate
     difference: Estimate
+    resampled: str = ROWS
 
 
 def compare_auc(
-    reference: Array, candidate: Array, positive: Array, *, seed: int = 0, replicates: int = REPLICATES
+    reference: Array,
+    candidate: Array,
+    positive: Array,
+    *,
+    users: Array | None = None,
+    seed: int = 0,
+    replicates: int = REPLICATES,
 ) -> AucPair:
-    """Both AUC and their difference with percentile intervals of a stratified, paired bootstrap.
+    """Both AUC and their difference with percentile intervals of a paired bootstrap; all arrays are (rows,).
 
-    Each replicate draws as many positives and negatives as there are, the same rows for both models.
+    Each replicate draws as many users as there are, with all their rows; without `users`, or with fewer
+    than ten, as many positives and negatives as there are. The same rows for both models. Raises
+    `DataError` when one of the two kinds is missing.
     """
-    columns = [_ordered(scores, positive) for scores in (reference, candidate)]
-    found = np.empty((replicates, 2))
-    rng = np.random.default_rng(seed)
-    positives, negatives = _both_kinds(positive)
-    step = max(1, _CELLS // len(positive))
-    for start in range(0, replicates, step):
-        count = min(step, replicates - start)
-        drawn = [_draw(rng, count, size) for size in (positives, negatives)]
-        for column, (groups_positive, groups_negative, groups) in enumerate(columns):
-            above = _sum_groups(drawn[0], groups_positive, groups)
-            below = _sum_groups(drawn[1], groups_negative, groups)
-            ordered = np.cumsum(below, axis=1) - below / 2
-            found[start : start + count, column] = (above * ordered).sum(axis=1) / (positives * negatives)
+    found, resampled = _bootstrap(reference, candidate, positive, users, seed=seed, replicates=replicates)
     values = auc(reference, positive), auc(candidate, positive)
     return AucPair(
-        _percentiles(values[0], found[:, 0]),
-        _percentiles(values[1], found[:, 1]),
-        _percentiles(values[1] - values[0], found[:, 1] - found[:, 0]),
+        _percentiles(values[0], found[:, 0], LEVEL),
+        _percentiles(values[1], found[:, 1], LEVEL),
+        _percentiles(values[1] - values[0], found[:, 1] - found[:, 0], LEVEL),
+        resampled,
     )
+
+
+def compare_auc_at(
+    reference: Array,
+    candidate: Array,
+    positive: Array,
+    *,
+    levels: Sequence[float],
+    users: Array | None = None,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> tuple[Estimate, ...]:
+    """The difference of AUC with its interval at each of `levels`, all from the bootstrap of `compare_auc`."""
+    found, _ = _bootstrap(reference, candidate, positive, users, seed=seed, replicates=replicates)
+    difference = auc(candidate, positive) - auc(reference, positive)
+    return tuple(_percentiles(difference, found[:, 1] - found[:, 0], level) for level in levels)
 
 
 def ndcg(scores: Array, relevance: Array, users: Array, *, k: int = 10) -> float | None:
@@ -108,27 +130,76 @@ def _both_kinds(positive: Array) -> tuple[int, int]:
     return positives, negatives
 
 
-def _ordered(scores: Array, positive: Array) -> tuple[Array, Array, int]:
-    """The tie group (0 for the lowest score) of each positive and of each negative row, and how many groups."""
-    values, group = np.unique(scores, return_inverse=True)
-    return group[positive], group[~positive], len(values)
+def _bootstrap(
+    reference: Array, candidate: Array, positive: Array, users: Array | None, *, seed: int, replicates: int
+) -> tuple[Array, str]:
+    """AUC of both models in each replicate, float64 (replicates, 2), and what was drawn."""
+    _both_kinds(positive)
+    member = None if users is None else np.unique(users, return_inverse=True)[1]
+    if member is not None and member.max() + 1 < MIN_USERS:
+        member = None
+    found = _replicate((reference, candidate), positive, member, seed=seed, replicates=replicates)
+    return found, ROWS if member is None else USERS
+
+
+def _replicate(
+    models: tuple[Array, Array], positive: Array, member: Array | None, *, seed: int, replicates: int
+) -> Array:
+    """AUC of each model in each replicate, float64 (replicates, 2); replicates that drew one kind only are left out.
+
+    `member` numbers the user of each row; None draws rows, each kind by itself.
+    """
+    rng = np.random.default_rng(seed)
+    orders = [_order(scores, positive) for scores in models]
+    kinds = np.flatnonzero(positive), np.flatnonzero(~positive)
+    found = np.empty((replicates, len(models)))
+    step = max(1, _CELLS // len(positive))
+    for start in range(0, replicates, step):
+        count = min(step, replicates - start)
+        if member is None:
+            above, below = (_draw(rng, count, len(kind)) for kind in kinds)
+        else:
+            drawn = _draw(rng, count, int(member.max()) + 1)
+            above, below = (drawn[:, member[kind]] for kind in kinds)
+        pairs = above.sum(axis=1) * below.sum(axis=1)
+        for column, order in enumerate(orders):
+            lower = np.zeros((count, below.shape[1] + 1))
+            np.cumsum(below[:, order.negatives], axis=1, out=lower[:, 1:])
+            # a positive is above the negatives that are strictly lower, and half above those of its own score
+            ordered = (above * (lower[:, order.strictly] + lower[:, order.tied])).sum(axis=1) / 2
+            found[start : start + count, column] = np.divide(
+                ordered, pairs, out=np.full(count, np.nan), where=pairs > 0
+            )
+    return found[np.isfinite(found).all(axis=1)]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Negatives from the lowest score up; for each positive how many are strictly lower, and not higher."""
+
+    negatives: Array
+    strictly: Array
+    tied: Array
+
+
+def _order(scores: Array, positive: Array) -> _Order:
+    below = scores[~positive]
+    negatives = np.argsort(below, kind="stable")
+    ranked = below[negatives]
+    ends = [np.searchsorted(ranked, scores[positive], side=side) for side in ("left", "right")]
+    return _Order(negatives, *ends)
 
 
 def _draw(rng: np.random.Generator, replicates: int, size: int) -> Array:
-    """How often each of `size` rows was drawn, float64 (replicates, size)."""
+    """How often each of `size` members was drawn, float64 (replicates, size)."""
     rows = rng.integers(0, size, (replicates, size)) + np.arange(replicates)[:, None] * size
     return np.bincount(rows.ravel(), minlength=replicates * size).reshape(replicates, size).astype(np.float64)
 
 
-def _sum_groups(drawn: Array, groups: Array, count: int) -> Array:
-    """Draws added up by tie group, float64 (replicates, count)."""
-    replicates = len(drawn)
-    cells = groups[None, :] + np.arange(replicates)[:, None] * count
-    return np.bincount(cells.ravel(), weights=drawn.ravel(), minlength=replicates * count).reshape(replicates, count)
-
-
-def _percentiles(value: float, replicates: Array) -> Estimate:
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _percentiles(value: float, replicates: Array, level: float) -> Estimate:
+    if not len(replicates):
+        raise DataError("no draw of these users has rows of both kinds; AUC needs more users")
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     # percentiles of a skewed bootstrap may miss the estimate; an interval that excludes its value misleads
     return Estimate(value, min(float(low), value), max(float(high), value))
 

@@ -4,11 +4,16 @@ With d = candidate - reference and margin m (both shares, 0.01 is one point): pa
 of d's 95 % interval is at least -m, worse when its upper end is below -m, else it cannot be told from
 these rows. An equal model passes a one-point margin on 1,000 rows only one time in four, so failing
 on "cannot tell" is a choice (`strict`), while a measured d below -m always fails.
+
+Groups of rows have a margin of their own, off by default: a group fails the whole when its interval,
+widened for the number of groups, lies wholly below it. Small groups measure wild differences, so a point
+estimate never fails one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sized
+from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit.errors import RecipeError
@@ -19,7 +24,10 @@ PASS, WORSE, CANNOT_TELL = "pass", "worse", "cannot tell"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was decided; `rows_needed` is how many rows would decide, where that can be said."""
+    """What was decided; `rows_needed` is how many rows would decide, where that can be said.
+
+    `failing_slices` are the groups that lost more than `max_slice_drop`, where that was asked.
+    """
 
     answer: str
     failed: bool
@@ -27,6 +35,8 @@ class Verdict:
     max_drop: float
     strict: bool
     rows_needed: int | None = None
+    max_slice_drop: float | None = None
+    failing_slices: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -39,7 +49,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
+        value = {
             "answer": self.answer,
             "words": self.words,
             "failed": self.failed,
@@ -48,12 +58,29 @@ class Verdict:
             "strict": self.strict,
             "rows_needed": self.rows_needed,
         }
+        if self.max_slice_drop is not None:
+            value |= {"max_slice_drop": self.max_slice_drop, "failing_slices": list(self.failing_slices)}
+        return value
 
 
 def check_margin(max_drop: float) -> None:
     """Raise `RecipeError` unless `max_drop` is a share: 0.01 is one point."""
     if not 0 <= max_drop < 1:
         raise RecipeError(f"max_drop is {max_drop}; give a share from 0 to below 1 (0.01 is one point)")
+
+
+def check_slice_margin(max_slice_drop: float, slices: Sized | None) -> None:
+    """Raise `RecipeError` for a margin that is no share, or one without a column to look at."""
+    if not 0 <= max_slice_drop < 1:
+        raise RecipeError(f"max_slice_drop is {max_slice_drop}; give a share from 0 to below 1 (0.05 is five points)")
+    if not slices:
+        raise RecipeError("max_slice_drop is set and there is no slice to look at; name a column with --slice")
+
+
+def with_slices(verdict: Verdict, failing: tuple[str, ...], max_slice_drop: float) -> Verdict:
+    """`verdict` with the groups that lost more than `max_slice_drop`; any of them fails it."""
+    failed = verdict.failed or bool(failing)
+    return replace(verdict, failed=failed, max_slice_drop=max_slice_drop, failing_slices=failing)
 
 
 def answer(difference: Estimate, max_drop: float) -> str:

@@ -14,18 +14,18 @@ def describe_quality(quality: Quality) -> list[str]:
     lines = [
         f"rows         {after.rows:,} of the {after.split} split",
         f"accuracy     {_percent(before.accuracy)} -> {_percent(after.accuracy)}",
-        f"difference   {_points(quality.difference)}; exact McNemar p {_p(quality.mcnemar_p)} "
+        f"difference   {points(quality.difference)}; exact McNemar p {p_value(quality.mcnemar_p)} "
         f"({quality.gained} gained, {quality.lost} lost)",
     ]
     if before.auc and after.auc and quality.auc_difference:
         difference = quality.auc_difference
         lines.append(
             f"AUC          {before.auc.value:.4f} -> {after.auc.value:.4f}; difference {difference.value:+.4f} "
-            f"({difference.low:+.4f} to {difference.high:+.4f})"
+            f"({difference.low:+.4f} to {difference.high:+.4f}; bootstrap over {quality.auc_resampled})"
         )
     if before.ndcg_at_10 is not None and after.ndcg_at_10 is not None:
         overlap = quality.rank_overlap_at_10
-        same = "" if overlap is None else f"; {overlap:.1%} of the ten shown are the same"
+        same = "" if overlap is None else f"; rank overlap@10 {overlap:.1%}, mean over users"
         lines.append(f"NDCG@10      {before.ndcg_at_10:.4f} -> {after.ndcg_at_10:.4f}{same}")
     lines.append(
         f"flips        {flips.count} ({flips.share:.2%}): {flips.right_to_wrong} right to wrong, "
@@ -45,6 +45,10 @@ def describe_quality(quality: Quality) -> list[str]:
     verdict = quality.verdict
     drop = f"{100 * verdict.max_drop:g} pt" if verdict.metric == "accuracy" else f"{verdict.max_drop:g} AUC"
     outcome = " (failed)" if verdict.failed else ""
+    lines.extend(
+        f"group        {name} lost more than --max-slice-drop {verdict.max_slice_drop} after correction"
+        for name in verdict.failing_slices
+    )
     lines.append(f"verdict      {verdict.words}{outcome}; at most {drop} may be lost")
     return lines
 
@@ -53,9 +57,11 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.2f} % ({100 * estimate.low:.2f} to {100 * estimate.high:.2f})"
 
 
-def _points(estimate: Estimate) -> str:
+def points(estimate: Estimate) -> str:
+    """A difference of shares in points, with its interval."""
     return f"{100 * estimate.value:+.2f} pt ({100 * estimate.low:+.2f} to {100 * estimate.high:+.2f})"
 
 
-def _p(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p with as many digits as matter."""
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
