@@ -22,6 +22,7 @@ from toolkit.comparison import Compared, compare_artifacts, read_compared, write
 from toolkit.compress.distill import distill
 from toolkit.compress.prune import prune
 from toolkit.compress.quantize import quantize
+from toolkit.compress.scheme import Scheme
 from toolkit.compress.student import choose_student
 from toolkit.data import Data
 from toolkit.data.loading import load_data
@@ -126,10 +127,8 @@ def make_artifacts(stages: Stages, data: Data, seed: int) -> dict[str, Artifact]
         exported = stages.keep(f"{name}-onnx", trained_artifact.digest, carry)
 
         def shrink(partial: Path, source: Artifact = exported, name: str = name) -> None:
-            quantize(
-                source, partial, calibration=data.split("train"), seed=seed, name=f"{name}-int8", progress=progress,
-                **SETTINGS["quantize"],
-            )  # fmt: skip
+            scheme = Scheme(**SETTINGS["quantize"], seed=seed)
+            quantize(source, partial, scheme, calibration=data.split("train"), name=f"{name}-int8", progress=progress)
 
         made[f"{name}-onnx"] = exported
         made[f"{name}-int8"] = stages.keep(f"{name}-int8", [exported.digest, SETTINGS["quantize"], seed], shrink)

@@ -1,8 +1,7 @@
-"""INT8 after the door: dynamic and static, tables, calibration rows."""
+"""Quantized after the door: dynamic and static, their lineage, golden and calibration rows."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,17 @@ import numpy as np
 import onnx
 import pytest
 from compress_samples import Sample
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from toolkit.artifact import Artifact, load_artifact
 from toolkit.compress import quantize as module
-from toolkit.compress.int8 import quantize_graph
 from toolkit.compress.quantize import needs_reduced_range, quantize
-from toolkit.compress.tables import quantize_tables
+from toolkit.compress.scheme import Scheme
 from toolkit.data import Split
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.machine import describe_machine
 from toolkit.predictor import Predictor
+from toolkit.runners.onnx import OnnxRunner
 
 
 def _folder(path: Path, name: str = "int8") -> Path:
@@ -41,9 +40,7 @@ def _agreement(first: Artifact, second: Artifact, examples: list[Any]) -> float:
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_a_static_transformer_is_smaller_and_agrees(transformer: Sample, tmp_path: Path, method: str) -> None:
     train = transformer.data.split("train")
-    made = quantize(
-        transformer.artifact, _folder(tmp_path), mode="static", calibration=train, method=method, rows=64, seed=3
-    )
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme(method=method, rows=64, seed=3), calibration=train)
     settings = made.core.steps[-1].settings
     assert made.core.steps[-1].name == "quantize"
     assert (settings["mode"], settings["method"], settings["rows"], settings["split"], settings["seed"]) == (
@@ -64,7 +61,7 @@ def test_a_static_transformer_is_smaller_and_agrees(transformer: Sample, tmp_pat
 
 
 def test_a_dynamic_transformer_is_judged_one_row_at_a_time(transformer: Sample, tmp_path: Path) -> None:
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="dynamic", name="small")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("dynamic"), name="small")
     assert made.depends_on_batch
     assert made.name == "small"
     assert "DynamicQuantizeLinear" in _operators(made)
@@ -74,7 +71,7 @@ def test_a_dynamic_transformer_is_judged_one_row_at_a_time(transformer: Sample, 
 
 
 def test_golden_rows_are_the_models_own_with_a_wide_margin(transformer: Sample, tmp_path: Path) -> None:
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="dynamic")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("dynamic"))
     golden, parent = made.golden(), transformer.artifact.golden()
     assert 1 <= len(golden.logits) <= len(parent.logits)
     ordered = np.sort(golden.logits, axis=1)
@@ -85,7 +82,7 @@ def test_golden_rows_are_the_models_own_with_a_wide_margin(transformer: Sample, 
 
 def test_evidence_of_training_rows_travels_along_and_the_input_stays(transformer: Sample, tmp_path: Path) -> None:
     digest = transformer.artifact.digest
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="dynamic")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("dynamic"))
     learned, again = made.training_rows(), transformer.artifact.training_rows()
     assert learned is not None
     assert again is not None
@@ -98,9 +95,7 @@ def test_evidence_of_training_rows_travels_along_and_the_input_stays(transformer
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_rows(transformer: Sample, tmp_path: Path) -> None:
     train = transformer.data.split("train")
     made = [
-        quantize(
-            transformer.artifact, _folder(tmp_path, str(run)), mode="static", calibration=train, rows=32, seed=seed
-        )
+        quantize(transformer.artifact, _folder(tmp_path, str(run)), Scheme(rows=32, seed=seed), calibration=train)
         for run, seed in enumerate((0, 0, 1))
     ]
     assert made[0].digest == made[1].digest
@@ -112,21 +107,19 @@ def test_test_rows_are_refused(transformer: Sample, tmp_path: Path) -> None:
     test = transformer.data.split("test")
     for calibration in (test, test.take(range(40))):
         with pytest.raises(DataError, match=r"test rows of this model|none that this model was trained on"):
-            quantize(
-                transformer.artifact, _folder(tmp_path, str(len(calibration))), mode="static", calibration=calibration
-            )
+            quantize(transformer.artifact, _folder(tmp_path, str(len(calibration))), Scheme(), calibration=calibration)
 
 
 def test_one_stranger_among_training_rows_is_refused_and_counted(transformer: Sample, tmp_path: Path) -> None:
     train = transformer.data.split("train").take(range(20))
     mixed = Split([*train.examples, transformer.data.split("test").examples[0]], np.append(train.labels, 0))
     with pytest.raises(DataError, match="1 of 21 calibration rows"):
-        quantize(transformer.artifact, _folder(tmp_path), mode="static", calibration=mixed)
+        quantize(transformer.artifact, _folder(tmp_path), Scheme(), calibration=mixed)
 
 
 def test_a_part_of_the_training_rows_is_taken(transformer: Sample, tmp_path: Path) -> None:
     part = transformer.data.split("train").take(range(20))
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="static", calibration=part, rows=500)
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme(rows=500), calibration=part)
     assert made.core.steps[-1].settings["split"] == "learned"
     assert made.core.steps[-1].settings["rows"] == 20
 
@@ -138,7 +131,7 @@ def test_an_artifact_that_does_not_know_its_rows_takes_what_is_given(transformer
         (tmp_path / "x" / path).parent.mkdir(exist_ok=True)
         (tmp_path / "x" / path).write_bytes(transformer.artifact.read(path))
     train = transformer.data.split("train")
-    made = quantize(stranger, _folder(tmp_path), mode="static", calibration=train, rows=16)
+    made = quantize(stranger, _folder(tmp_path), Scheme(rows=16), calibration=train)
     assert made.core.steps[-1].settings["split"] == "given"
 
 
@@ -153,45 +146,71 @@ def test_rows_of_one_length_share_a_run_without_padding(transformer: Sample) -> 
 
 
 def test_an_lstm_is_quantized_in_dynamic_mode(lstm: Sample, tmp_path: Path) -> None:
-    made = quantize(lstm.artifact, _folder(tmp_path), mode="dynamic")
+    made = quantize(lstm.artifact, _folder(tmp_path), Scheme("dynamic"))
     assert made.core.steps[-1].settings["int8"]["LSTM"] == 1
     assert "DynamicQuantizeLSTM" in _operators(made)
     assert made.files["model.onnx"]["bytes"] < 0.5 * lstm.artifact.files["model.onnx"]["bytes"]
     assert _agreement(lstm.artifact, made, lstm.data.split("test").examples) > 0.9
 
 
+def test_an_lstm_in_8_bits_answers_near_and_by_its_batch(lstm: Sample, tmp_path: Path) -> None:
+    """The scale of what goes into the recurrence is that of the whole batch, as it is for products."""
+    made = quantize(lstm.artifact, _folder(tmp_path), Scheme("dynamic"))
+    assert made.depends_on_batch
+    rows = lstm.data.split("test").examples[:64]
+    encoder = made.encoder()
+    with OnnxRunner(lstm.artifact.read("model.onnx")) as fp32, OnnxRunner(made.read("model.onnx")) as int8:
+        singles = [encoder.encode([row]) for row in rows]
+        expected, alone = (np.concatenate([runner.run(single) for single in singles]) for runner in (fp32, int8))
+        together, exact = (runner.run(encoder.encode(rows)) for runner in (int8, fp32))
+    assert np.abs(alone - expected).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(exact - expected).max() < 1e-4, "in float a row does not know its batch"
+    assert np.abs(together - alone).max() > 1e-4, "in 8 bits it does"
+
+
+def test_half_precision_is_half_the_size_and_says_what_it_buys(transformer: Sample, tmp_path: Path) -> None:
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("fp16", keep_float=("/classifier/Gemm",)))
+    assert made.core.precision == "fp16"
+    assert made.core.steps[-1].settings == {
+        "mode": "fp16", "target": "cpu", "keep_float": ["/classifier/Gemm"], "buys": "size, not time, on a CPU",
+    }  # fmt: skip
+    assert not made.depends_on_batch
+    assert made.files["model.onnx"]["bytes"] < 0.6 * transformer.artifact.files["model.onnx"]["bytes"]
+    assert _agreement(transformer.artifact, made, transformer.data.split("test").examples) > 0.99
+
+
+def test_a_graph_for_tensorrt_says_so_and_answers_on_a_cpu(transformer: Sample, tmp_path: Path) -> None:
+    train = transformer.data.split("train")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme(target="tensorrt", rows=64), calibration=train)
+    settings = made.core.steps[-1].settings
+    assert settings["target"] == "tensorrt"
+    assert settings["reduce_range"] is False
+    assert settings["int8"] == {"MatMul": 12}
+    assert _agreement(transformer.artifact, made, transformer.data.split("test").examples) > 0.9
+
+
 def test_a_cnn_is_quantized_in_static_mode_and_dynamic_says_so(cnn: Sample, tmp_path: Path) -> None:
     train = cnn.data.split("train")
-    made = quantize(cnn.artifact, _folder(tmp_path), mode="static", calibration=train, rows=64)
+    made = quantize(cnn.artifact, _folder(tmp_path), Scheme(rows=64), calibration=train)
     assert made.core.steps[-1].settings["int8"]["Conv"] > 4
     assert made.files["model.onnx"]["bytes"] < 0.5 * cnn.artifact.files["model.onnx"]["bytes"]
     assert _agreement(cnn.artifact, made, cnn.data.split("test").examples) > 0.9
     with pytest.raises(InputError, match=r"nothing to quantize: mode dynamic takes .*; mode static can"):
-        quantize(cnn.artifact, _folder(tmp_path, "dynamic"), mode="dynamic")
+        quantize(cnn.artifact, _folder(tmp_path, "dynamic"), Scheme("dynamic"))
     assert not list((tmp_path / "dynamic").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"mode": "int4"}, RecipeError, "mode is 'int4'; allowed: dynamic, static"),
-        ({"mode": "static"}, RecipeError, "static mode measures ranges on training rows and got none"),
-        ({"mode": "static", "method": "mean"}, RecipeError, "method is 'mean'; allowed: minmax, entropy, percentile"),
-        ({"mode": "static", "rows": 0}, RecipeError, "rows is 0; allowed: 1 or more"),
-    ],
-)
-def test_bad_settings_are_refused(
-    transformer: Sample, tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    given = {"calibration": transformer.data.split("train")} if {"method", "rows"} & set(settings) else {}
-    with pytest.raises(error, match=re.escape(message)):
-        quantize(transformer.artifact, tmp_path, **settings, **given)
+def test_static_mode_and_smoothing_ask_for_rows(transformer: Sample, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="static mode measures ranges on training rows and got none"):
+        quantize(transformer.artifact, tmp_path, Scheme())
+    with pytest.raises(RecipeError, match="smoothing measures outliers on training rows and got none"):
+        quantize(transformer.artifact, tmp_path, Scheme("dynamic", smooth=0.5))
 
 
 def test_int8_is_not_quantized_again(transformer: Sample, tmp_path: Path) -> None:
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="dynamic")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("dynamic"))
     with pytest.raises(InputError, match="is int8 already; quantize the fp32 artifact it came from"):
-        quantize(made, tmp_path, mode="dynamic")
+        quantize(made, tmp_path, Scheme("dynamic"))
 
 
 def test_range_is_reduced_where_8_bit_sums_saturate(
@@ -200,7 +219,7 @@ def test_range_is_reduced_where_8_bit_sums_saturate(
     old = replace(describe_machine(), system="Linux x86_64", flags=("avx2",))
     monkeypatch.setattr(module, "describe_machine", lambda: old)
     assert needs_reduced_range()
-    made = quantize(transformer.artifact, _folder(tmp_path), mode="dynamic")
+    made = quantize(transformer.artifact, _folder(tmp_path), Scheme("dynamic"))
     assert made.core.steps[-1].settings["reduce_range"] is True
     weights = [
         numpy_helper.to_array(tensor)
@@ -211,30 +230,3 @@ def test_range_is_reduced_where_8_bit_sums_saturate(
     assert all(np.abs(array.astype(np.int16)).max() <= 64 for array in weights)
     monkeypatch.setattr(module, "describe_machine", lambda: replace(old, flags=("avx2", "avx_vnni")))
     assert not needs_reduced_range()
-
-
-def test_a_table_has_one_scale_a_row() -> None:
-    values = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
-    values[5] *= 100.0  # a row that would coarsen all others if they shared its scale
-    node = helper.make_node("Gather", ["table", "ids"], ["rows"], name="lookup")
-    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch"])
-    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["batch", 64])
-    graph = helper.make_graph([node], "g", [ids], [rows], [numpy_helper.from_array(values, "table")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    assert quantize_tables(model) == 1
-    onnx.checker.check_model(model)
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"ids": np.arange(300)})
-    limit = np.abs(values).max(axis=1, keepdims=True) / 254 * 1.01
-    assert (np.abs(found - values) <= limit).all()
-    assert len(model.SerializeToString()) < 0.3 * values.nbytes
-
-
-def test_a_graph_without_weights_is_refused() -> None:
-    one, two = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "ab")
-    graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", [one], [two])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    with pytest.raises(InputError, match="nothing to quantize: mode dynamic takes MatMul, Gemm, LSTM"):
-        quantize_graph(model.SerializeToString(), mode="dynamic")

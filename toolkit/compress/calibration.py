@@ -20,26 +20,34 @@ from typing import Any
 import numpy as np
 
 from toolkit.artifact import Artifact
-from toolkit.data import Split, hash_rows
+from toolkit.data import Split, digest_of_split, hash_rows
 from toolkit.encoders import Encoder
 from toolkit.errors import DataError, RecipeError
 from toolkit.lineage import digest_of
 from toolkit.progress import Progress, silent
 from toolkit.spec import Array
 
-METHODS = ("minmax", "entropy", "percentile")
 PERCENTILE = 99.999
 TOGETHER = 16
+TEST_ROWS = "these are the test rows of this model; give its training rows: a test judges what nothing has seen"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows to calibrate on: their encoded arrays, like lengths together, and what the lineage says of them."""
+    """Rows to calibrate on: their encoded arrays, like lengths together, and what the lineage says of them.
+
+    `positions` is int64 (count,): which rows of the split they are, ascending.
+    """
 
     batches: Sequence[Mapping[str, Array]]
-    count: int
+    positions: Array
     split: str
     digest: str
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return len(self.positions)
 
 
 def choose_rows(artifact: Artifact, calibration: Split, encoder: Encoder, *, rows: int, seed: int) -> Rows:
@@ -55,18 +63,26 @@ def choose_rows(artifact: Artifact, calibration: Split, encoder: Encoder, *, row
     chosen = np.sort(np.random.default_rng(seed).permutation(len(calibration))[:rows])
     examples = [calibration.examples[row] for row in chosen.tolist()]
     digest = digest_of([str(key) for key in hash_rows(examples)])
-    return Rows(_batches(encoder, examples), len(examples), split, digest)
+    return Rows(batch_alike(encoder, examples), chosen, split, digest)
+
+
+def refuse_test_rows(artifact: Artifact, split: Split) -> None:
+    """Raises `DataError` when `split` is the test split of the artifact's own data."""
+    record = artifact.core.split
+    if record is not None and record.digests.get("test") == digest_of_split(split):
+        raise DataError(TEST_ROWS)
 
 
 def measure_ranges(
-    model: Path,
+    model: Any,
     batches: Sequence[Mapping[str, Array]],
     operators: Sequence[str],
     *,
     method: str,
     progress: Progress = silent,
 ) -> Any:
-    """ONNX Runtime's `TensorsData`: the range of every float tensor into or out of `operators`."""
+    """ONNX Runtime's `TensorsData`: the range of every float tensor into or out of `operators` of an ONNX `model`."""
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     methods = {
@@ -76,8 +92,10 @@ def measure_ranges(
     }
     options: dict[str, Any] = {"percentile": PERCENTILE, "num_bins": 2048} if method == "percentile" else {}
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
         calibrator = create_calibrator(
-            model,
+            path,
             list(operators),
             augmented_model_path=str(Path(folder) / "augmented.onnx"),
             calibrate_method=methods[method],
@@ -108,12 +126,9 @@ def _name_of(artifact: Artifact, calibration: Split) -> str:
     """
     record, learned = artifact.core.split, artifact.training_rows()
     if record is not None:
-        digest = digest_of([[str(key) for key in hash_rows(calibration.examples)], calibration.labels.tolist()])
+        refuse_test_rows(artifact, calibration)
+        digest = digest_of_split(calibration)
         name = next((name for name, known in record.digests.items() if known == digest), None)
-        if name == "test":
-            raise DataError(
-                "these are the test rows of this model; give its training rows: a test judges what nothing has seen"
-            )
         if name is not None:
             return name
     if learned is not None:
@@ -129,7 +144,7 @@ def _name_of(artifact: Artifact, calibration: Split) -> str:
     return "given"
 
 
-def _batches(encoder: Encoder, examples: Sequence[Any]) -> list[dict[str, Array]]:
+def batch_alike(encoder: Encoder, examples: Sequence[Any]) -> list[dict[str, Array]]:
     """Each example encoded alone, then rows of equal shape put together, at most `TOGETHER`."""
     alike: dict[tuple[tuple[int, ...], ...], list[dict[str, Array]]] = {}
     for example in examples:

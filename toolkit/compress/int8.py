@@ -1,9 +1,10 @@
 """From an fp32 ONNX graph to one whose weights, and what is multiplied with them, have 8 bits.
 
-What is quantized is `OPERATORS`. Weights are signed with one scale a channel; activations are unsigned with
-a zero point, which is what CPU kernels like. Softmax, norms, and the products of two activations in
-attention stay in float: quantizing those products (static, TREC, MiniLM) saved no time in interleaved runs
-(1.72 and 1.76 ms) and changed 1.5 % of the answers instead of 0.9 %. The graph is not fused first
+What is quantized is `OPERATORS`, by name of the node. Weights are signed with one scale a channel. For a CPU
+activations are unsigned with a zero point; for TensorRT they are signed and symmetric, biases stay float and so do
+embedding tables, and nothing is converted behind a product (`scheme`). Softmax, norms, and the products of two
+activations in attention stay in float: quantizing those products (static, TREC, MiniLM) saved no time in
+interleaved runs (1.72 and 1.76 ms) and changed 1.5 % of the answers instead of 0.9 %. The graph is not fused first
 (onnxruntime.transformers): the session fuses what matters when it opens, and dynamic INT8 took 1.5 to 1.6 ms
 plain, 1.6 to 1.8 with skip layer norm fused; the fused attention does not match our graph.
 
@@ -15,19 +16,22 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from toolkit.compress.calibration import measure_ranges
+from toolkit.compress.scheme import Scheme
+from toolkit.compress.smoothing import Smoothed, smooth_products
 from toolkit.compress.tables import find_tables, quantize_tables
-from toolkit.errors import InputError
+from toolkit.compress.weights import shrink_weights
+from toolkit.errors import InputError, RecipeError
 from toolkit.progress import Progress, silent
 from toolkit.spec import Array
 
-MODES = ("dynamic", "static")
+MODES = ("dynamic", "static", "weights")
 
 
 @dataclass(frozen=True)
@@ -43,125 +47,211 @@ class Operator:
 OPERATORS = {
     "MatMul": Operator(1, MODES, smallest=4096),
     "Gemm": Operator(1, MODES, smallest=4096),
-    "LSTM": Operator(1, ("dynamic",)),
-    "Conv": Operator(1, ("static",)),  # ConvInteger, its dynamic form, is slower than float
+    "LSTM": Operator(1, ("dynamic", "weights")),
+    "Conv": Operator(1, ("static", "weights")),  # ConvInteger, its dynamic form, is slower than float
 }
-# between static convolutions these run in 8 bits too, or each convolution would convert there and back
-BETWEEN_CONVOLUTIONS = ("Relu", "Add", "MaxPool", "GlobalAveragePool")
+# behind static convolutions these run in 8 bits too, or each convolution would convert there and back;
+# TensorRT fuses Relu into the convolution before it, which a conversion between the two would forbid
+BETWEEN_CONVOLUTIONS = {
+    "cpu": ("Relu", "Add", "MaxPool", "GlobalAveragePool"),
+    "tensorrt": ("Add", "GlobalAveragePool"),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folded fp32 graph (an ONNX model) with named nodes, and what was measured on it; `apply` leaves it alone."""
+
+    graph: Any
+    ranges: Any
+    smoothed: Smoothed | None
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """The model as bytes; how many operators of which type are in 8 bits, and how many of `OPERATORS` in float."""
+    """The model as bytes; how many operators of which type are in 8 bits, in 4, and in float."""
 
     model: bytes
-    int8: Mapping[str, int]
-    left: Mapping[str, int]
+    int8: Mapping[str, int] = field(default_factory=dict)
+    int4: Mapping[str, int] = field(default_factory=dict)
+    left: Mapping[str, int] = field(default_factory=dict)
+    smoothed: Smoothed | None = None
 
 
 def quantize_graph(
     model: bytes,
+    scheme: Scheme,
     *,
-    mode: str,
     batches: Sequence[Mapping[str, Array]] = (),
-    method: str = "minmax",
     reduce_range: bool = False,
     progress: Progress = silent,
 ) -> Quantized:
-    """Quantize an fp32 ONNX `model`; static mode measures ranges on `batches` by `method`.
+    """Quantize an fp32 ONNX `model`; ranges and outliers are measured on `batches`, arrays of training rows.
 
-    Raises `InputError` for a graph without anything to quantize in this mode.
+    Raises `InputError` for a graph without anything to quantize in this mode, `RecipeError` for a node to keep
+    in float that is none of those that would be quantized.
+    """
+    prepared = prepare(model, scheme, batches=batches, progress=progress)
+    return apply(prepared, scheme, reduce_range=reduce_range)
+
+
+def prepare(
+    model: bytes, scheme: Scheme, *, batches: Sequence[Mapping[str, Array]] = (), progress: Progress = silent
+) -> Prepared:
+    """Fold, name, smooth and measure once; many graphs that differ in what stays float are then made from it."""
+    graph = prepare_graph(model)
+    nodes = find_nodes(graph, scheme.mode, target=scheme.target)
+    known = (*nodes, *_tables(graph, scheme))
+    if not known:
+        raise InputError(f"nothing to quantize: {_reason(graph, scheme.mode)}")
+    if unknown := sorted(set(scheme.keep_float) - set(known)):
+        raise RecipeError(
+            f"keep_float names {unknown[0]!r}, which mode {scheme.mode} does not quantize; it does: {', '.join(known)}"
+        )
+    smoothed = None
+    if scheme.smooth is not None:
+        smoothed = smooth_products(graph, nodes, batches, scheme.smooth)
+    ranges = None
+    if scheme.mode == "static" and nodes:
+        operators = _types(graph, nodes)
+        ranges = measure_ranges(graph, batches, operators, method=scheme.method, progress=progress)
+    return Prepared(graph, ranges, smoothed)
+
+
+def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> Quantized:
+    """Quantize what `scheme` does not keep in float.
+
+    Raises `InputError` when that leaves nothing.
     """
     import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as scratch:
-        before, after = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
-        # folds constants, and batch norms into convolutions; shapes by ONNX, which no loop confuses
-        quant_pre_process(onnx.load_from_string(model), before, skip_symbolic_shape=True)
-        graph = onnx.load(before)
-        for position, node in enumerate(graph.graph.node):
-            node.name = node.name or f"{node.op_type}_{position}"  # nodes are chosen by name
-        onnx.save(graph, before)
-        nodes, tables = find_nodes(graph, mode), find_tables(graph)
-        if not nodes and not tables:
-            raise InputError(f"nothing to quantize: {_reason(graph, mode)}")
-        types = {node.name: node.op_type for node in graph.graph.node}
-        operators = sorted({types[name] for name in nodes})
-        if not nodes:
-            onnx.save(graph, after)
-        elif mode == "dynamic":
-            _dynamic(before, after, nodes, reduce_range=reduce_range)
-        else:
-            ranges = measure_ranges(before, batches, operators, method=method, progress=progress)
-            _static(before, after, nodes, operators, ranges=ranges, reduce_range=reduce_range)
-        result = onnx.load(after)
-    quantize_tables(result)
+    graph = onnx.ModelProto()
+    graph.CopyFrom(prepared.graph)
+    nodes = find_nodes(graph, scheme.mode, target=scheme.target, keep_float=scheme.keep_float)
+    tables = [name for name in _tables(graph, scheme) if name not in scheme.keep_float]
+    if not nodes and not tables:
+        raise InputError("nothing to quantize: keep_float names every operator; keep the fp32 artifact instead")
+    types = {node.name: node.op_type for node in graph.graph.node}
+    if not nodes:
+        result = graph
+    elif scheme.mode == "weights":
+        result = shrink_weights(graph, nodes, scheme.bits)
+    elif scheme.mode == "dynamic":
+        result = _dynamic(graph, nodes, reduce_range=reduce_range)
+    else:
+        result = _static(graph, nodes, prepared.ranges, target=scheme.target, reduce_range=reduce_range)
+    if tables:
+        quantize_tables(result, keep_float=scheme.keep_float)
     onnx.checker.check_model(result)
     int8 = Counter(types[name] for name in nodes)
     left = Counter(kind for name, kind in types.items() if kind in OPERATORS and name not in set(nodes))
     if tables:
-        int8["embedding table"] = len({node.input[0] for node in tables})
-    return Quantized(result.SerializeToString(), dict(sorted(int8.items())), dict(sorted(left.items())))
+        int8["embedding table"] = len(tables)
+    model: bytes = result.SerializeToString()
+    int4 = {kind: int8.pop(kind) for kind in ("MatMul",) if scheme.bits == 4 and kind in int8}
+    return Quantized(model, dict(sorted(int8.items())), int4, dict(sorted(left.items())), prepared.smoothed)
 
 
-def find_nodes(model: Any, mode: str) -> list[str]:
-    """Names of the nodes of an ONNX `model` that `mode` quantizes, by `OPERATORS`."""
-    sizes = {weights.name: int(np.prod(weights.dims)) for weights in model.graph.initializer}
-    found = [
-        node.name
-        for node in model.graph.node
-        if (rule := OPERATORS.get(node.op_type)) is not None
-        and mode in rule.modes
-        and sizes.get(node.input[rule.weights], -1) >= rule.smallest
-    ]
-    convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
-    if convolutions & set(found):
-        found += [node.name for node in model.graph.node if node.op_type in BETWEEN_CONVOLUTIONS]
+def prepare_graph(model: bytes) -> Any:
+    """The ONNX model with constants and batch norms folded, shapes inferred, every node with a name."""
+    import onnx
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "fp32.onnx"
+        # shapes by ONNX, which no loop confuses
+        quant_pre_process(onnx.load_from_string(model), path, skip_symbolic_shape=True)
+        graph = load_model_with_shape_infer(path)
+    for position, node in enumerate(graph.graph.node):
+        # nodes are chosen by the names that they had before a product took its bias in
+        node.name = node.name.removesuffix("/MatMulAddFusion") or f"{node.op_type}_{position}"
+    return graph
+
+
+def find_nodes(graph: Any, mode: str, *, target: str = "cpu", keep_float: Sequence[str] = ()) -> list[str]:
+    """Names of the nodes of an ONNX model that `mode` quantizes, by `OPERATORS`, in their order."""
+    sizes = {weights.name: int(np.prod(weights.dims)) for weights in graph.graph.initializer}
+    inside: set[str] = set()  # what comes out of convolutions in 8 bits, directly or through what is between them
+    found = []
+    for node in graph.graph.node:
+        if node.name in keep_float:
+            continue
+        rule = OPERATORS.get(node.op_type)
+        if rule is not None and mode in rule.modes and sizes.get(node.input[rule.weights], -1) >= rule.smallest:
+            found.append(node.name)
+            inside |= set(node.output) if node.op_type == "Conv" and mode == "static" else set()
+        elif node.op_type in BETWEEN_CONVOLUTIONS["cpu"] and set(node.input) <= inside:
+            inside |= set(node.output)
+            found += [node.name] if node.op_type in BETWEEN_CONVOLUTIONS[target] else []
     return found
 
 
-def _dynamic(before: Path, after: Path, nodes: list[str], *, reduce_range: bool) -> None:
+def _tables(graph: Any, scheme: Scheme) -> list[str]:
+    """Lookups whose table becomes int8; TensorRT takes int8 from Q/DQ pairs only, there they stay float."""
+    return [node.name for node in find_tables(graph)] if scheme.target == "cpu" else []
+
+
+def _types(graph: Any, nodes: Sequence[str]) -> list[str]:
+    return sorted({node.op_type for node in graph.graph.node if node.name in set(nodes)})
+
+
+def _dynamic(graph: Any, nodes: list[str], *, reduce_range: bool) -> Any:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        before,
-        after,
-        op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
-        nodes_to_quantize=nodes,
-        per_channel=True,
-        reduce_range=reduce_range,
-        weight_type=QuantType.QInt8,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "int8.onnx"
+        quantize_dynamic(
+            graph,
+            path,
+            op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            reduce_range=reduce_range,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(path)
 
 
-def _static(
-    before: Path, after: Path, nodes: list[str], operators: list[str], *, ranges: Any, reduce_range: bool
-) -> None:
+def _static(graph: Any, nodes: list[str], ranges: Any, *, target: str, reduce_range: bool) -> Any:
     """Q/DQ around `nodes`; the result of a matrix product stays float, since norms and softmax come next."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
+    operators = _types(graph, nodes)
+    if target == "tensorrt":
+        activations = QuantType.QInt8
+        options = {
+            "OpTypesToExcludeOutputQuantization": operators,
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "DedicatedQDQPair": True,
+        }
+    else:
+        activations = QuantType.QUInt8
+        options = {"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]}
     # the public quantize_static runs all rows through one histogram, which takes rows of one length only
     quantizer = QDQQuantizer(
-        load_model_with_shape_infer(before),
+        graph,
         per_channel=True,
         reduce_range=reduce_range,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
+        activation_qType=activations,
         tensors_range=ranges,
         nodes_to_quantize=nodes,
         nodes_to_exclude=[],
         op_types_to_quantize=operators,
-        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
+        extra_options=options,
     )
     quantizer.quantize_model()
-    quantizer.model.save_model_to_file(str(after))
+    quantizer.model.topological_sort()
+    return quantizer.model.model
 
 
-def _reason(model: Any, mode: str) -> str:
+def _reason(graph: Any, mode: str) -> str:
     able = ", ".join(kind for kind, rule in OPERATORS.items() if mode in rule.modes)
-    other = next(other for other in MODES if other != mode)
-    hint = f"; mode {other} can" if find_nodes(model, other) else ""
+    others = [other for other in MODES if other != mode and find_nodes(graph, other)]
+    hint = f"; mode {others[0]} can" if others else ""
     return f"mode {mode} takes {able} with their weights in the file, and large embedding tables{hint}"

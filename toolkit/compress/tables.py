@@ -8,9 +8,12 @@ Limit: tables smaller than `SMALLEST` values stay as they are, the two extra ope
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
+
+from toolkit.spec import Array
 
 SMALLEST = 16_384
 
@@ -29,19 +32,21 @@ def find_tables(model: Any) -> list[Any]:
     ]
 
 
-def quantize_tables(model: Any) -> int:
-    """Replace, in place, each table of `find_tables` by int8 rows and their scales; returns how many."""
+def quantize_tables(model: Any, *, keep_float: Container[str] = ()) -> int:
+    """Replace, in place, each table of `find_tables` by int8 rows and their scales; returns how many lookups.
+
+    A lookup named in `keep_float` goes on reading float rows.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
-    found = find_tables(model)
+    found = [node for node in find_tables(model) if node.name not in keep_float]
     lookups, names = {node.name for node in found}, {node.input[0] for node in found}
     for table in [table for table in graph.initializer if table.name in names]:
         values = numpy_helper.to_array(table)
-        scales = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.float32(1e-8)) / np.float32(127)
-        rows = np.rint(values / scales).astype(np.int8)
+        rows, scales = round_rows(values)
         graph.initializer.append(numpy_helper.from_array(rows, f"{table.name}.int8"))
-        graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{table.name}.scale"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{table.name}.scale"))
         if not any(table.name in node.input and node.name not in lookups for node in graph.node):
             graph.initializer.remove(table)
     nodes = []
@@ -59,6 +64,12 @@ def quantize_tables(model: Any) -> int:
     del graph.node[:]
     graph.node.extend(nodes)
     return len(found)
+
+
+def round_rows(table: Array) -> tuple[Array, Array]:
+    """int8 (rows, width) and float32 scales (rows, 1) whose product is `table` in 8 bits; rounded again it stays."""
+    scales = np.maximum(np.abs(table).max(axis=1, keepdims=True), np.float32(1e-8)) / np.float32(127)
+    return np.rint(table / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def _axis(node: Any) -> int:
