@@ -13,12 +13,16 @@ from compress_samples import Sample, short_recipe
 from toolkit.classifier import copy_net, load_classifier
 from toolkit.compress.imitate import as_predictor
 from toolkit.compress.importance import SOFTENING, measure_importance
-from toolkit.compress.prune import prune
+from toolkit.compress.prune import cut, prune
+from toolkit.compress.rounds import schedule_target, share_epochs
+from toolkit.compress.units import Target
 from toolkit.data import Data
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.export.onnx import export
 from toolkit.nets.cnn import Cnn
 from toolkit.nets.transformer import Layer, Transformer
+from toolkit.progress import Progress, silent
+from toolkit.train import Trained
 from toolkit.train.saving import save_trained
 
 
@@ -174,7 +178,7 @@ def test_the_step_is_recorded_and_the_net_reloads_and_exports(transformer: Sampl
     assert artifact.training_rows() is not None
 
 
-def test_a_cnn_loses_inner_channels_in_eights(cnn: Sample, tmp_path: Path) -> None:
+def test_a_cnn_loses_channels_in_eights(cnn: Sample, tmp_path: Path) -> None:
     net = cnn.classifier.net
     assert isinstance(net, Cnn)
     before = _state(net)
@@ -182,7 +186,10 @@ def test_a_cnn_loses_inner_channels_in_eights(cnn: Sample, tmp_path: Path) -> No
     small = made.classifier.net
     assert isinstance(small, Cnn)
     assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in before.items())
-    assert small.sizes.stages == net.sizes.stages
+    weights = [sum(m.weight.numel() for m in n.modules() if isinstance(m, torch.nn.Conv2d)) for n in (small, net)]
+    assert 0.35 < weights[0] / weights[1] < 0.6
+    assert all(channels % 8 == 0 for channels in small.sizes.stages)
+    assert sum(small.sizes.stages) < sum(net.sizes.stages)
     inner = [channels for stage in small.sizes.inner for channels in stage]
     assert all(channels % 8 == 0 for channels in inner)
     assert sum(inner) < sum(channels for stage in net.sizes.inner for channels in stage)
@@ -196,10 +203,18 @@ def test_idle_channels_of_a_cnn_go_first(cnn: Sample) -> None:
     idle = copy_net(cnn.classifier.net)
     assert isinstance(idle, Cnn)
     with torch.no_grad():
+        norms = [idle.stem_norm]
         for block in idle.blocks:
             block.second.weight[:, ::2] = 0.0  # type: ignore[union-attr, index]
+            norms += [block.second_norm, *(m for m in block.shortcut.modules() if isinstance(m, torch.nn.BatchNorm2d))]
+        for norm in norms:  # of the stages every other channel is zero wherever something is added to it
+            norm.weight[1::2] = 0.0
+            norm.bias[1::2] = 0.0
     classifier = replace(cnn.classifier, net=idle)
-    small = prune(classifier, cnn.data, keep=0.5, recover=0, recipe=short_recipe("cnn")).classifier
+    small = prune(classifier, cnn.data, keep=0.25, recover=0, recipe=short_recipe("cnn")).classifier
+    assert isinstance(small.net, Cnn)
+    assert small.net.sizes.stages == tuple(channels // 2 for channels in idle.sizes.stages)
+    assert small.net.sizes.inner == tuple(tuple(n // 2 for n in stage) for stage in idle.sizes.inner)
     arrays = classifier.encoder.encode(cnn.data.split("test").examples[:8])
     assert small.run(arrays) == pytest.approx(classifier.run(arrays), abs=1e-4)
 
@@ -207,7 +222,7 @@ def test_idle_channels_of_a_cnn_go_first(cnn: Sample) -> None:
 def test_what_cannot_be_cut_is_refused_by_name(lstm: Sample, cnn: Sample) -> None:
     with pytest.raises(InputError, match="a net of kind lstm cannot be pruned; allowed: transformer, cnn"):
         prune(lstm.classifier, lstm.data, keep=0.5)
-    with pytest.raises(RecipeError, match="a cnn keeps its blocks"):
+    with pytest.raises(RecipeError, match="layers is 1; a cnn keeps its 3 blocks"):
         prune(cnn.classifier, cnn.data, keep=0.5, layers=1)
 
 
@@ -222,6 +237,65 @@ def test_layers_and_recover_out_of_their_range_are_refused(transformer: Sample) 
         prune(transformer.classifier, transformer.data, keep=0.5, layers=4)
     with pytest.raises(RecipeError, match="recover is -1; allowed: 0 or more"):
         prune(transformer.classifier, transformer.data, keep=0.5, recover=-1)
+
+
+def test_widths_and_rounds_out_of_their_range_are_refused(transformer: Sample, cnn: Sample) -> None:
+    with pytest.raises(RecipeError, match="width is 44; allowed: a multiple of 8 up to 64, the width it has"):
+        prune(transformer.classifier, transformer.data, keep=0.5, width=44)
+    with pytest.raises(RecipeError, match="width is 72; allowed"):
+        prune(transformer.classifier, transformer.data, keep=0.5, width=72)
+    with pytest.raises(RecipeError, match="width is 8; the stages of a cnn are cut by keep"):
+        prune(cnn.classifier, cnn.data, keep=0.5, width=8)
+    with pytest.raises(RecipeError, match="rounds is 0; allowed: 1 or more"):
+        prune(transformer.classifier, transformer.data, keep=0.5, rounds=0)
+    with pytest.raises(RecipeError, match="recover is 2 and rounds 3; give an epoch a round or more, or 0"):
+        prune(transformer.classifier, transformer.data, keep=0.5, rounds=3)
+
+
+def test_a_gradual_cut_ends_where_one_cut_does_and_goes_on_after_a_crash(transformer: Sample, tmp_path: Path) -> None:
+    def kill_in_the_last_round(stage: str, done: int, total: int, words: str = "") -> None:
+        if stage == "train" and (tmp_path / "killed/round-2").is_dir() and done == total:
+            raise InterruptedError("killed")
+
+    def gradual(folder: Path, progress: Progress = silent) -> Trained:
+        recipe = short_recipe("transformer", learning_rate=5e-4)
+        return prune(
+            transformer.classifier, transformer.data, keep=0.5, layers=2, width=48, rounds=2, recover=2,
+            recipe=recipe, folder=folder, progress=progress,
+        )  # fmt: skip
+
+    with pytest.raises(InterruptedError, match="killed"):
+        gradual(tmp_path / "killed", kill_in_the_last_round)
+    resumed, whole = gradual(tmp_path / "killed"), gradual(tmp_path / "whole")
+    net = whole.classifier.net
+    assert isinstance(net, Transformer)
+    assert (sum(net.sizes.heads), sum(net.sizes.feed_forward), net.sizes.width) == (4, 128, 48)
+    assert whole.fitted.epochs_run == 2
+    assert whole.classifier.steps[-1].settings["rounds"] == 2
+    assert all(torch.equal(tensor, resumed.classifier.net.state_dict()[name]) for name, tensor in _state(net).items())
+
+
+def test_the_schedule_is_cubic_and_the_last_round_gets_most_epochs(transformer: Sample) -> None:
+    sizes = transformer.classifier.net.sizes
+    target = Target(0.2, layers=1, width=16)
+    steps = [schedule_target(target, sizes, at, 4) for at in (1, 2, 3, 4)]
+    gone = [1.0 - (1.0 - at / 4) ** 3 for at in (1, 2, 3, 4)]
+    assert [step.keep for step in steps] == pytest.approx([1.0 - 0.8 * share for share in gone])
+    assert [step.layers for step in steps] == [2, 2, 2, 1]
+    assert [step.width for step in steps] == [40, 24, 24, 16]
+    assert steps[-1] == target
+    assert [share_epochs(10, 3), share_epochs(3, 3), share_epochs(5, 1), share_epochs(0, 2)] == [
+        [2, 2, 6], [1, 1, 1], [5], [0, 0],
+    ]  # fmt: skip
+
+
+def test_cut_alone_is_prune_without_recovery(transformer: Sample) -> None:
+    made = prune(transformer.classifier, transformer.data, keep=0.5, recover=0, recipe=short_recipe("transformer"))
+    alone = cut(transformer.classifier, transformer.data, keep=0.5)
+    assert all(
+        torch.equal(tensor, alone.net.state_dict()[name]) for name, tensor in _state(made.classifier.net).items()
+    )
+    assert alone.steps == made.classifier.steps
 
 
 def test_another_split_of_its_data_is_refused(transformer: Sample) -> None:

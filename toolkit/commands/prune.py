@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolkit import terminal
 from toolkit.commands.options import FOLDER, force_option, json_option, out_option, recipe_option, seed_option
+from toolkit.errors import InputError
+
+if TYPE_CHECKING:
+    from toolkit.classifier import Classifier
+    from toolkit.compress.latency_table import LatencyTable
+    from toolkit.data import Data
+    from toolkit.progress import Progress
+
+PATTERNS = ("magnitude", "2:4")
 
 
 @click.command()
@@ -17,9 +27,33 @@ from toolkit.commands.options import FOLDER, force_option, json_option, out_opti
 @click.option("--text", metavar="COLUMN", help="Column of the text, where it is not plain which.")
 @click.option("--label", metavar="COLUMN", help="Column of the label, where it is not plain which.")
 @click.option(
-    "--keep", type=click.FloatRange(0, 1, min_open=True), required=True, help="Share of prunable weights to keep."
+    "--keep", type=click.FloatRange(0, 1, min_open=True), required=True, help="Share to keep of what can be cut."
 )
 @click.option("--layers", type=click.IntRange(1), help="Layers to keep (transformer); default: all.")
+@click.option("--width", type=click.IntRange(1), help="Hidden channels to keep (transformer); default: all.")
+@click.option(
+    "--by",
+    type=click.Choice(["weights", "latency"]),
+    default="weights",
+    show_default=True,
+    help="What --keep is a share of; latency is measured here first, 10 to 30 s (transformer).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "fp32"]),
+    default="int8",
+    show_default=True,
+    help="Precision that --by latency is measured in.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=1, show_default=True, help="Steps of the cut, recovery after each."
+)
+@click.option(
+    "--mask",
+    "pattern",
+    type=click.Choice(PATTERNS),
+    help="Set weights to zero instead of cutting: for GPUs; buys nothing on this runtime.",
+)
 @click.option(
     "--recover", type=click.IntRange(0), default=2, show_default=True, help="Epochs of recovery after the cut."
 )
@@ -29,8 +63,9 @@ from toolkit.commands.options import FOLDER, force_option, json_option, out_opti
 @force_option
 @json_option
 def command(
-    *, folder: Path, reference: str, text: str | None, label: str | None, keep: float, layers: int | None, recover: int,
-    recipe: Path | None, seed: int, out: Path, force: bool, as_json: bool,
+    *, folder: Path, reference: str, text: str | None, label: str | None, keep: float, layers: int | None,
+    width: int | None, by: str, precision: str, rounds: int, pattern: str | None, recover: int, recipe: Path | None,
+    seed: int, out: Path, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Cut what the trained classifier DIR would miss least, and train what is left to answer as before.
 
@@ -42,6 +77,7 @@ def command(
     from toolkit.classifier import load_classifier
     from toolkit.commands.finishing import finish_training, show_card
     from toolkit.commands.opening import data_of_classifier
+    from toolkit.compress.mask import WARNING, mask
     from toolkit.compress.prune import prune
     from toolkit.lineage import digest_of
     from toolkit.nets import describe_net
@@ -49,16 +85,43 @@ def command(
     from toolkit.train.recipes import default_recipe, read_recipe
     from toolkit.train.saving import WORK
 
+    if pattern and (layers is not None or width is not None or rounds > 1 or by != "weights"):
+        raise InputError(f"--mask {pattern} cuts nothing; leave out --layers, --width, --rounds and --by latency")
     classifier = load_classifier(folder)
     kind = describe_net(classifier.net)["kind"]
     data = data_of_classifier(classifier, reference, text=text, label=label)
     chosen = replace(read_recipe(recipe, kind) if recipe else default_recipe(kind), seed=seed)
-    key = digest_of(["prune", classifier.parent, keep, layers, recover, chosen.to_json()])
+    how = {"layers": layers, "width": width, "rounds": rounds, "by": by, "precision": precision, "mask": pattern}
+    key = digest_of(["prune", classifier.parent, keep, how, recover, chosen.to_json()])
     with staged(out, key=key, force=force) as partial:
         with terminal.showing_progress() as progress:
-            trained = prune(classifier, data, keep=keep, layers=layers, recover=recover, recipe=chosen,
-                            folder=partial / WORK, progress=progress)  # fmt: skip
+            settings: dict[str, Any] = {
+                "keep": keep, "recover": recover, "recipe": chosen, "folder": partial / WORK, "progress": progress,
+            }  # fmt: skip
+            if pattern:
+                trained = mask(classifier, data, pattern=pattern, **settings)
+            else:
+                table = _table(classifier, data, width, precision, progress) if by == "latency" else None
+                settings |= {"layers": layers, "width": width, "rounds": rounds, "table": table}
+                trained = prune(classifier, data, **settings)
         finish_training(trained, data, partial, name=out.name)
-    step = f"cut to {trained.classifier.parameters:,} parameters, {recover} epochs of recovery"
-    show_card(load_artifact(folder), out, data, step=step, as_json=as_json)
+    done = f"masked ({pattern})" if pattern else f"cut to {trained.classifier.parameters:,} parameters"
+    show_card(load_artifact(folder), out, data, step=f"{done}, {recover} epochs of recovery", as_json=as_json)
+    if pattern:
+        terminal.say(WARNING)
     terminal.say(f"next: toolkit export {out} -o {out}-onnx")
+
+
+def _table(classifier: Classifier, data: Data, width: int | None, precision: str, progress: Progress) -> LatencyTable:
+    """The latency table of the net at the width that it is cut to, for the training rows' median length."""
+    from toolkit.compress.latency_table import measure_latency_table, median_length
+    from toolkit.nets.transformer import TransformerSizes
+
+    sizes = classifier.net.sizes
+    if not isinstance(sizes, TransformerSizes):
+        raise InputError(
+            f"--by latency measures the parts of a transformer; this is a {classifier.net.kind}; leave it out"
+        )
+    length = median_length(classifier.encoder, data.split("train").examples)
+    sizes = replace(sizes, width=width or sizes.width)
+    return measure_latency_table(sizes, length=length, precision=precision, progress=progress)

@@ -1,164 +1,172 @@
-"""Which heads, neurons and layers of a transformer stay, and the smaller transformer made of them."""
+"""Which heads, neurons, layers and hidden channels of a transformer stay, and the smaller transformer of them.
+
+Heads go one by one, neurons in blocks of 32 of like importance. Hidden channels are one gate over the output
+of every norm, since the residual sums tie them through the whole net: they leave the embeddings, the positions,
+every norm and product, and the classifier at once; what a head is wide stays. Losing hidden channels moves the
+mean and the deviation that every norm divides by, so a narrower net answers badly until it has recovered.
+
+Heads and neurons each keep their own share, of weights or of measured time, over all layers. Ranked together,
+heads lose to neurons: at 0.35 that cost 3 points of validation accuracy before recovery (TREC, by weights); at
+0.5 there was no difference to speak of. Whether it would by time was not measured.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from toolkit.compress.importance import BATCH, measure_importance
+from toolkit.compress.drop_layers import choose_layers, keep_layers, sizes_of_layers
+from toolkit.compress.importance import Gate, measure_importance
+from toolkit.compress.latency_table import LatencyTable
+from toolkit.compress.units import Target, Unit, blocks_of, channels_of, choose_units, merge_ranked, take
 from toolkit.data import Split
 from toolkit.encoders import Encoder
 from toolkit.errors import RecipeError
-from toolkit.nets.transformer import Layer, Transformer
+from toolkit.nets.transformer import Layer, Transformer, TransformerSizes
 from toolkit.progress import Progress
 
 BLOCK = 32  # neurons that go or stay together: kernels work in such multiples
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """A head, or a block of neurons: which channels it is, what it matters and how many weights it has."""
+def check_transformer(sizes: TransformerSizes, target: Target) -> None:
+    """Raises `RecipeError` for layers or a width that a net of `sizes` cannot have, or a table of another net."""
+    depth, width, block = len(sizes.heads), sizes.width, width_block(sizes.width)
+    if target.layers is not None and not 1 <= target.layers <= depth:
+        raise RecipeError(f"layers is {target.layers}; this net has {depth}, allowed: 1 to {depth}")
+    if (
+        target.width is not None
+        and target.width != width
+        and not (block <= target.width <= width and target.width % block == 0)
+    ):
+        raise RecipeError(f"width is {target.width}; allowed: a multiple of {block} up to {width}, the width it has")
+    if target.table is not None:
+        target.table.check(replace(sizes, width=target.width or width))
 
-    layer: int
-    part: str
-    channels: tuple[int, ...]
-    importance: float
-    weights: int
+
+def width_block(width: int) -> int:
+    """What a hidden width is a multiple of: 32, or 8 for a net narrower than 128."""
+    return 32 if width >= 128 else 8
 
 
 def cut_transformer(
-    net: nn.Module, encoder: Encoder, rows: Split, keep: float, layers: int | None, progress: Progress
-) -> nn.Module:
-    """A `Transformer` with `layers` of its layers, and `keep` of the weights of their heads and neurons.
+    net: nn.Module, encoder: Encoder, rows: Split, target: Target, whole: TransformerSizes, progress: Progress
+) -> tuple[Transformer, TransformerSizes]:
+    """`net` cut to `target`, a share of `whole` (what the net was before any cut); and `whole` with the same layers.
 
-    Raises `RecipeError` for layers that it does not have.
+    `net` itself may be changed: pass a copy.
     """
     net = cast(Transformer, net)
-    depth = len(net.layers)
-    if layers is not None and not 1 <= layers <= depth:
-        raise RecipeError(f"layers is {layers}; this net has {depth}, allowed: 1 to {depth}")
-    if layers is not None and layers < depth:
-        net = _with_layers(net, _choose_layers(net, encoder, rows, layers, progress))
-    if keep == 1.0:
-        return net
-    units = _score(net, encoder, rows, progress)
-    return _cut(net, _choose(units, keep))
-
-
-def _choose_layers(net: Transformer, encoder: Encoder, rows: Split, count: int, progress: Progress) -> list[int]:
-    """Leave out, one after the other, the layer without which the loss on every other of `rows` is smallest."""
-    rows = rows.take(range(0, len(rows), 2))
-    kept = list(range(len(net.layers)))
-    whole = net.layers
-    while len(kept) > count:
-        losses = []
-        for left_out in kept:
-            net.layers = nn.ModuleList([whole[layer] for layer in kept if layer != left_out])
-            losses.append(_loss(net, encoder, rows))
-        kept.pop(int(np.argmin(losses)))
-        progress("layers", len(whole) - len(kept), len(whole) - count, f"left: {kept}")
-    net.layers = whole
-    return kept
-
-
-def _loss(net: Transformer, encoder: Encoder, rows: Split) -> float:
-    order = sorted(range(len(rows)), key=lambda row: encoder.size(rows.examples[row]))
-    total = 0.0
-    with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
-            arrays = encoder.encode([rows.examples[row] for row in chosen])
-            logits = net(*(torch.from_numpy(arrays[declared.name]) for declared in encoder.inputs))
-            total += float(functional.cross_entropy(logits, torch.from_numpy(rows.labels[chosen]), reduction="sum"))
-    return total
-
-
-def _with_layers(net: Transformer, kept: Sequence[int]) -> Transformer:
-    heads, feed_forward = net.sizes.heads, net.sizes.feed_forward
-    sizes = replace(net.sizes, heads=tuple(heads[k] for k in kept), feed_forward=tuple(feed_forward[k] for k in kept))
-    net.layers, net.sizes = nn.ModuleList([net.layers[layer] for layer in kept]), sizes
-    return net
-
-
-def _score(net: Transformer, encoder: Encoder, rows: Split, progress: Progress) -> list[_Unit]:
-    """All units of the net; the neurons of a layer are put into blocks of like importance."""
-    gates: list[nn.Module] = []
-    for layer in (cast(Layer, module) for module in net.layers):
-        gates += [layer.attention.output, layer.contract]
+    if target.layers is not None and target.layers < len(net.layers):
+        kept = choose_layers(net, encoder, rows, target.layers, progress)
+        keep_layers(net, kept)
+        whole = sizes_of_layers(whole, kept)
+    width = target.width or net.sizes.width
+    if target.keep == 1.0 and width == net.sizes.width:
+        return net, whole
+    layers = [cast(Layer, layer) for layer in net.layers]
+    gates: list[Gate] = [product for layer in layers for product in (layer.attention.output, layer.contract)]
+    gates.append((net.norm, *(norm for layer in layers for norm in (layer.attention_norm, layer.feed_forward_norm))))
     scores = measure_importance(net, encoder, rows, gates, progress=progress)
-    sizes, units = net.sizes, []
-    for index in range(len(net.layers)):
-        mixed, neurons = scores[2 * index], scores[2 * index + 1]
-        heads = mixed.view(-1, sizes.head_width).sum(dim=1)
-        weights = 4 * sizes.width * sizes.head_width
-        units += [_Unit(index, "head", (head,), float(heads[head]), weights) for head in range(len(heads))]
-        order = torch.argsort(neurons, descending=True, stable=True).tolist()
-        for start in range(0, len(order), BLOCK):
-            block = tuple(order[start : start + BLOCK])
-            units.append(
-                _Unit(index, "neurons", block, float(neurons[list(block)].sum()), 2 * sizes.width * len(block))
-            )
+    channels = torch.sort(torch.argsort(scores[-1], descending=True, stable=True)[:width]).values
+    if target.table is None:
+        units, budgets = _units_by_weights(scores, net.sizes), _budgets_by_weights(target.keep, whole)
+    else:
+        units = _units_by_latency(scores, net.sizes, target.table)
+        budgets = _budgets_by_latency(target.keep, whole, target.table)
+    chosen = []
+    for part, budget in budgets.items():
+        chosen += choose_units([unit for unit in units if unit.part == part], budget)
+    return _cut(net, chosen, channels), whole
+
+
+def _units_by_weights(scores: Sequence[Tensor], sizes: TransformerSizes) -> list[Unit]:
+    """All units at their number of weights, but for the factor of the width, which is the same for all."""
+    units = []
+    for index in range(len(sizes.heads)):
+        heads = scores[2 * index].view(-1, sizes.head_width).sum(dim=1)
+        units += [
+            Unit("heads", index, head, float(heads[head[0]]), 4.0 * sizes.head_width) for head in blocks_of(heads, 1)
+        ]
+        neurons = scores[2 * index + 1]
+        units += [
+            Unit("neurons", index, block, float(neurons[list(block)].sum()), 2.0 * len(block))
+            for block in blocks_of(neurons, BLOCK)
+        ]
     return units
 
 
-def _choose(units: Sequence[_Unit], keep: float) -> list[_Unit]:
-    """The units that matter most for their weights, up to `keep` of the heads and of the neurons; one a layer at least.
-
-    Each kind keeps its own share. Ranked together, heads lose to neurons: at 0.35 that cost 3 points of validation
-    accuracy before recovery (TREC); at 0.5 there was no difference to speak of.
-    """
-    return [unit for part in ("head", "neurons") for unit in _fill([u for u in units if u.part == part], keep)]
+def _budgets_by_weights(keep: float, whole: TransformerSizes) -> dict[str, float]:
+    return {
+        "heads": keep * 4.0 * whole.head_width * sum(whole.heads),
+        "neurons": keep * 2.0 * sum(whole.feed_forward),
+    }
 
 
-def _fill(units: Sequence[_Unit], keep: float) -> list[_Unit]:
-    best: dict[int, _Unit] = {}
-    for unit in units:
-        if unit.layer not in best or unit.importance > best[unit.layer].importance:
-            best[unit.layer] = unit
-    chosen = list(best.values())
-    room = keep * sum(unit.weights for unit in units) - sum(unit.weights for unit in chosen)
-    rest = [unit for unit in units if best[unit.layer] is not unit]
-    for unit in sorted(rest, key=lambda unit: unit.importance / unit.weights, reverse=True):
-        if unit.weights <= room:
-            chosen.append(unit)
-            room -= unit.weights
-    return chosen
+def _units_by_latency(scores: Sequence[Tensor], sizes: TransformerSizes, table: LatencyTable) -> list[Unit]:
+    """All units at the microseconds that each adds to those more important; the first of a layer carries the rest."""
+    units = []
+    for index in range(len(sizes.heads)):
+        heads = scores[2 * index].view(-1, sizes.head_width).sum(dim=1)
+        ranked, before = [], 0.0
+        for count, head in enumerate(torch.argsort(heads, descending=True, stable=True).tolist(), 1):
+            spent = table.attention_us(count)
+            ranked.append(Unit("heads", index, (head,), float(heads[head]), spent - before))
+            before = spent
+        units += [ranked[0], *merge_ranked(ranked[1:])]
+        neurons = scores[2 * index + 1]
+        ranked, before, count = [], 0.0, 0
+        for block in blocks_of(neurons, BLOCK):
+            count += len(block)
+            spent = table.feed_forward_us(count)
+            ranked.append(Unit("neurons", index, block, float(neurons[list(block)].sum()), spent - before))
+            before = spent
+        units += [ranked[0], *merge_ranked(ranked[1:])]
+    return units
 
 
-def _cut(net: Transformer, chosen: Sequence[_Unit]) -> Transformer:
-    """A new transformer of the chosen heads and neurons, in their old order."""
-    depth, width = len(net.layers), net.sizes.head_width
-    heads: list[list[int]] = [[] for _ in range(depth)]
-    neurons: list[list[int]] = [[] for _ in range(depth)]
-    for unit in chosen:
-        (heads if unit.part == "head" else neurons)[unit.layer].extend(unit.channels)
+def _budgets_by_latency(keep: float, whole: TransformerSizes, table: LatencyTable) -> dict[str, float]:
+    """Of each part what must be spent, a head and a block in every layer, and `keep` of what could be saved."""
+    depth = len(whole.heads)
+    spent = {
+        "heads": (depth * table.attention_us(1), sum(map(table.attention_us, whole.heads))),
+        "neurons": (
+            sum(table.feed_forward_us(min(BLOCK, neurons)) for neurons in whole.feed_forward),
+            sum(map(table.feed_forward_us, whole.feed_forward)),
+        ),
+    }
+    return {part: least + keep * (most - least) for part, (least, most) in spent.items()}
+
+
+def _cut(net: Transformer, chosen: Sequence[Unit], hidden: Tensor) -> Transformer:
+    """A new transformer of the chosen heads and neurons and of these hidden channels, in their old order."""
+    depth, head_width = len(net.layers), net.sizes.head_width
+    heads, neurons = channels_of(chosen, "heads", depth), channels_of(chosen, "neurons", depth)
     state = dict(net.state_dict())
+    for name in ("tokens", "positions", "classifier"):
+        take(state, name, hidden, axis=1)
+    take(state, "norm", hidden, axis=0)
     for index in range(depth):
-        kept = torch.tensor(sorted(heads[index]))
-        mixed = (kept[:, None] * width + torch.arange(width)).flatten()
-        every = net.sizes.heads[index] * width
-        thrice = torch.cat([mixed, mixed + every, mixed + 2 * every])  # queries, keys, values
-        inner = torch.tensor(sorted(neurons[index]))
-        _take(state, f"layers.{index}.attention.qkv", thrice, axis=0)
-        _take(state, f"layers.{index}.attention.output", mixed, axis=1)
-        _take(state, f"layers.{index}.expand", inner, axis=0)
-        _take(state, f"layers.{index}.contract", inner, axis=1)
+        layer = f"layers.{index}"
+        mixed = (heads[index][:, None] * head_width + torch.arange(head_width)).flatten()
+        every = net.sizes.heads[index] * head_width
+        take(state, f"{layer}.attention.qkv", torch.cat([mixed, mixed + every, mixed + 2 * every]), axis=0)
+        take(state, f"{layer}.attention.output", mixed, axis=1)
+        take(state, f"{layer}.expand", neurons[index], axis=0)
+        take(state, f"{layer}.contract", neurons[index], axis=1)
+        for name in ("attention.qkv", "expand"):
+            take(state, f"{layer}.{name}", hidden, axis=1)
+        for name in ("attention.output", "contract", "attention_norm", "feed_forward_norm"):
+            take(state, f"{layer}.{name}", hidden, axis=0)
     sizes = replace(
-        net.sizes, heads=tuple(len(kept) for kept in heads), feed_forward=tuple(len(kept) for kept in neurons)
+        net.sizes,
+        width=len(hidden),
+        heads=tuple(len(kept) for kept in heads),
+        feed_forward=tuple(len(kept) for kept in neurons),
     )
     small = Transformer(sizes)
     small.load_state_dict(state)
     return small.eval()
-
-
-def _take(state: dict[str, Tensor], name: str, channels: Tensor, *, axis: int) -> None:
-    """Keep these rows (0) of a layer's weight and bias, or these columns (1) of its weight."""
-    state[f"{name}.weight"] = state[f"{name}.weight"].index_select(axis, channels)
-    if axis == 0:
-        state[f"{name}.bias"] = state[f"{name}.bias"][channels]

@@ -1,21 +1,26 @@
-"""Cut heads, feed-forward neurons, layers or convolution channels out of a net that is already trained.
+"""Cut heads, neurons, layers, hidden width or convolution channels out of a net that is already trained.
 
-What goes is what the loss would miss least (`importance`), weighed against the weights it saves, over all
-layers at once: one that does little loses more than one that does much. The result is an ordinary
-net with smaller sizes, so it is faster everywhere; a mask of zeros would be faster nowhere. Rounded to what
-kernels like: neurons in blocks of 32, channels of 8. What the cut cost is mostly won back by `recover` epochs of
-imitating the unpruned net, its hidden states included (transformers).
-Limit: widths that residual sums tie together (a transformer's width, a cnn's stages) stay; an lstm, an
-mlp and a recommender are refused: distill into a smaller one.
+What goes is what the loss would miss least (`importance`), weighed against the weights it saves, or, with a
+`latency_table`, against the microseconds measured on this machine: one layer that does little loses more than
+one that does much. The result is an ordinary net with smaller sizes, so it is faster everywhere; a mask of
+zeros would be faster nowhere (`mask`). Rounded to what kernels like: neurons and width in blocks of 32, channels
+of 8. What the cut cost is mostly won back by `recover` epochs of imitating the unpruned net, its hidden states
+included (transformers).
+
+In several `rounds` the cut goes deeper along a cubic schedule, most of it early while there is most to spare,
+with importance measured anew and some epochs of recovery after each. Each round costs one more measurement.
+Limit: an lstm, an mlp and a recommender are refused: distill into a smaller one. Nets of your own:
+`prune_graph`.
 
 Source: Michel et al. 2019 (arXiv:1905.10650); Molchanov et al. 2019 (arXiv:1906.10771); Xia et al. 2022,
-CoFi (arXiv:2204.00408) for recovery by layer-wise distillation.
+CoFi (arXiv:2204.00408) for recovery by layer-wise distillation; Zhu and Gupta 2017 (arXiv:1710.01878) for the
+schedule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +32,34 @@ from toolkit.compress.cut_cnn import cut_cnn
 from toolkit.compress.cut_transformer import cut_transformer
 from toolkit.compress.distill import check_data
 from toolkit.compress.imitate import Objective, as_predictor, digest_of_teacher, imitate, teacher_answers
+from toolkit.compress.latency_table import LatencyTable
+from toolkit.compress.rounds import schedule_target, share_epochs
+from toolkit.compress.shapes import check_sizes
+from toolkit.compress.units import Target
 from toolkit.data import Data, Split
-from toolkit.encoders import Encoder
 from toolkit.errors import InputError, RecipeError
-from toolkit.lineage import Step
+from toolkit.lineage import Step, digest_of
 from toolkit.nets import describe_net
 from toolkit.progress import Progress, silent
+from toolkit.spec import Array
 from toolkit.train import Trained
 from toolkit.train.fit import Fitted
 from toolkit.train.randomness import reproducible
 from toolkit.train.recipes import Recipe, default_recipe
 
-# kind of net -> net, encoder, rows, keep, layers to keep, progress -> a smaller net
-Cut = Callable[[nn.Module, Encoder, Split, float, int | None, Progress], nn.Module]
-CUTS: dict[str, Cut] = {"transformer": cut_transformer, "cnn": cut_cnn}
-ROWS = 512
+# kind of net -> (net, encoder, rows, target, sizes before any cut, progress) -> a smaller net, those sizes again
+CUTS: dict[str, Callable[..., tuple[nn.Module, Any]]] = {"transformer": cut_transformer, "cnn": cut_cnn}
+ROWS = (
+    256  # half of MiniLM's heads chosen by 256 rows and by 512: the same (the 256 are among them); by another 512: 94 %
+)
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """The net as it stands after some rounds, and the sizes that `keep` is a share of."""
+
+    net: nn.Module
+    whole: Any
 
 
 def prune(
@@ -50,48 +68,98 @@ def prune(
     *,
     keep: float,
     layers: int | None = None,
+    width: int | None = None,
+    rounds: int = 1,
+    table: LatencyTable | None = None,
     recover: int = 2,
     recipe: Recipe | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Trained:
-    """A smaller net with `keep` of the weights of what can be cut, and `layers` of its layers (None: all).
+    """A smaller net: `keep` of what can be cut, `layers` of its layers, `width` of its hidden channels (None: all).
 
-    `recover` epochs of imitation follow (0: none), by `recipe` (its epochs are replaced). keep 1.0 and all
-    layers give the same net. Raises `RecipeError` for a value out of its range, `InputError` for a kind of net
-    that cannot be cut, `DataError` when `data` was split otherwise than when it was trained.
+    `keep` is a share of weights; with a `table` of the time that cutting could save. `recover` epochs of
+    imitation follow (0: none), by `recipe` (its epochs are replaced), spread over the `rounds`. keep 1.0, all
+    layers and the whole width give the same net. `folder` gets what a killed run goes on from. Raises
+    `RecipeError` for a value out of its range, `InputError` for a kind of net that cannot be cut, `DataError`
+    when `data` was split otherwise than when it was trained.
     """
-    kind = describe_net(classifier.net)["kind"]
-    if kind not in CUTS:
-        raise InputError(f"a net of kind {kind} cannot be pruned; allowed: {', '.join(CUTS)}; distill it instead")
-    if not 0.0 < keep <= 1.0:
-        raise RecipeError(f"keep is {keep}; allowed: above 0, to 1.0, the share of prunable weights that stays")
+    target = Target(keep, layers, width, table)
+    kind = _check(classifier, data, target)
+    if rounds < 1:
+        raise RecipeError(f"rounds is {rounds}; allowed: 1 or more")
     if recover < 0:
         raise RecipeError(f"recover is {recover}; allowed: 0 or more epochs")
-    check_data(classifier, data)
-    recipe = replace(recipe or default_recipe(kind), epochs=max(recover, 1)).resolve()
-    with reproducible(recipe.seed, recipe.threads):
-        rows = _choose_rows(data.split("train"), recipe.seed)
-        # on a copy: hooks are hung on it and gradients run through it
-        small = CUTS[kind](copy_net(classifier.net), classifier.encoder, rows, keep, layers, progress)
-    changed = describe_net(small)["sizes"] != describe_net(classifier.net)["sizes"]
-    if changed and recover:
-        fitted = _recover(classifier, small, data, recipe, folder, progress)
-    else:
-        fitted = _measure(classifier, small, data.split("validation"), recipe.threads)
-    settings: dict[str, Any] = {
-        "original": digest_of_teacher(classifier),
-        "keep": keep,
-        "layers": layers,
-        "rows": len(rows),
-        "sizes": describe_net(small)["sizes"],
-        "parameters_before": classifier.parameters,
-        "parameters": sum(parameter.numel() for parameter in small.parameters()),
-        "recover": recover if changed else 0,
-        "recipe": recipe.to_json() if changed and recover else None,
-        "warnings": list(fitted.warnings),
+    if 0 < recover < rounds:
+        raise RecipeError(f"recover is {recover} and rounds {rounds}; give an epoch a round or more, or 0")
+    recipe = (recipe or default_recipe(kind)).resolve()
+    cutting = _Cutting(copy_net(classifier.net), classifier.net.sizes)
+    rows = _choose_rows(data.split("train"), recipe.seed)
+    fitted: Fitted | None = None
+    answers: Array | None = None
+    warnings: list[str] = []
+    seconds, epochs_run = 0.0, 0
+    schedule = [schedule_target(target, classifier.net.sizes, at, rounds) for at in range(1, rounds + 1)]
+    for number, (step, epochs) in enumerate(zip(schedule, share_epochs(recover, rounds), strict=True), 1):
+        before = describe_net(cutting.net)["sizes"]
+        with reproducible(recipe.seed, recipe.threads):
+            # on a copy: hooks are hung on it and gradients run through it
+            cutting = _Cutting(
+                *CUTS[kind](copy_net(cutting.net), classifier.encoder, rows, step, cutting.whole, progress)
+            )
+        if epochs and describe_net(cutting.net)["sizes"] != before:
+            if answers is None:
+                examples = data.split("train").examples
+                answers = teacher_answers(
+                    classifier, examples, folder=folder, threads=recipe.threads, progress=progress
+                )
+            place = folder if folder is None or rounds == 1 else folder / f"round-{number}"
+            fitted = _recover(classifier, cutting.net, data, replace(recipe, epochs=epochs), answers, place, progress)
+            warnings += fitted.warnings
+            seconds, epochs_run = seconds + fitted.seconds, epochs_run + fitted.epochs_run
+            cutting = replace(cutting, net=fitted.net)
+    if fitted is None:
+        fitted = measure_fitted(classifier, cutting.net, data.split("validation"), recipe.threads)
+    fitted = replace(fitted, warnings=tuple(warnings), seconds=seconds, epochs_run=epochs_run)
+    settings = {
+        **_settings(classifier, target, cutting.net, len(rows)),
+        "rounds": rounds,
+        "recover": recover if fitted.epochs_run else 0,
+        "recipe": replace(recipe, epochs=recover).to_json() if fitted.epochs_run else None,
+        "warnings": warnings,
     }
     return Trained(classifier.after(Step("prune", settings), fitted.net), fitted, fitted.warnings)
+
+
+def cut(
+    classifier: Classifier,
+    data: Data,
+    *,
+    keep: float,
+    layers: int | None = None,
+    width: int | None = None,
+    table: LatencyTable | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> Classifier:
+    """As `prune` in one round, without recovery and without a look at the validation rows; raises as it does."""
+    target = Target(keep, layers, width, table)
+    kind = _check(classifier, data, target)
+    rows = _choose_rows(data.split("train"), seed)
+    with reproducible(seed, threads):
+        net, _ = CUTS[kind](copy_net(classifier.net), classifier.encoder, rows, target, classifier.net.sizes, progress)
+    settings = {**_settings(classifier, target, net, len(rows)), "rounds": 1, "recover": 0, "recipe": None}
+    return classifier.after(Step("prune", {**settings, "warnings": []}), net)
+
+
+def _check(classifier: Classifier, data: Data, target: Target) -> str:
+    kind: str = describe_net(classifier.net)["kind"]
+    if kind not in CUTS:
+        raise InputError(f"a net of kind {kind} cannot be pruned; allowed: {', '.join(CUTS)}; distill it instead")
+    check_sizes(classifier.net.sizes, target)
+    check_data(classifier, data)
+    return kind
 
 
 def _choose_rows(train: Split, seed: int) -> Split:
@@ -99,17 +167,40 @@ def _choose_rows(train: Split, seed: int) -> Split:
     return train.take(np.sort(chosen))
 
 
+def _settings(classifier: Classifier, target: Target, small: nn.Module, rows: int) -> dict[str, Any]:
+    """What the step records of a cut."""
+    table = target.table
+    return {
+        "original": digest_of_teacher(classifier),
+        "keep": target.keep,
+        "layers": target.layers,
+        "width": target.width,
+        "by": "weights" if table is None else "latency",
+        "table": None if table is None else {
+            "digest": digest_of(table.to_json()), "precision": table.precision, "length": table.length,
+        },
+        "rows": rows,
+        "sizes": describe_net(small)["sizes"],
+        "parameters_before": classifier.parameters,
+        "parameters": sum(parameter.numel() for parameter in small.parameters()),
+    }  # fmt: skip
+
+
 def _recover(
-    original: Classifier, small: nn.Module, data: Data, recipe: Recipe, folder: Path | None, progress: Progress
+    original: Classifier,
+    small: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    answers: Array,
+    folder: Path | None,
+    progress: Progress,
 ) -> Fitted:
     """Train `small` to imitate the unpruned net; of a transformer also its hidden states."""
-    train = data.split("train")
-    answers = teacher_answers(original, train.examples, folder=folder, threads=recipe.threads, progress=progress)
     return imitate(
         original,
         small,
         original.encoder,
-        train,
+        data.split("train"),
         data.split("validation"),
         recipe,
         answers=answers,
@@ -119,7 +210,7 @@ def _recover(
     )
 
 
-def _measure(classifier: Classifier, small: nn.Module, validation: Split, threads: int) -> Fitted:
+def measure_fitted(classifier: Classifier, small: nn.Module, validation: Split, threads: int) -> Fitted:
     """No training: the net as it was cut, and how it does on the validation rows."""
     with reproducible(0, threads):
         logits = as_predictor(replace(classifier, net=small), threads=threads).logits(validation.examples)
