@@ -36,7 +36,7 @@ RECORDS = [
     for i in range(12)
 ]
 PICTURES = [np.random.default_rng(i).integers(0, 256, (12, 12), dtype=np.uint8) for i in range(6)]
-KINDS = ("mlp", "lstm", "transformer", "cnn", "recommender")
+KINDS = ("mlp", "lstm", "textcnn", "transformer", "cnn", "recommender")
 
 
 def make_classifier(kind: str, **changed: Any) -> Classifier:
@@ -90,6 +90,9 @@ def _encoder_and_sizes(kind: str) -> tuple[Encoder, dict[str, Any]]:
     tokens = TokenEncoder(train_tokenizer(TEXTS, vocabulary_size=200), max_length=24)
     if kind == "lstm":
         return tokens, {"vocabulary": tokens.vocabulary_size, "width": 8, "hidden": 6, "labels": 3}
+    if kind == "textcnn":
+        sizes = {"width": 8, "filters": (6, 5, 4), "kernels": (1, 4, 5), "labels": 3}
+        return tokens, {"vocabulary": tokens.vocabulary_size, **sizes}
     return tokens, {
         "vocabulary": tokens.vocabulary_size,
         "width": 16,

@@ -11,14 +11,18 @@ import torch
 from compress_samples import Sample, short_recipe
 
 from toolkit.classifier import load_classifier
-from toolkit.compress.distill import distill, student_from_layers
-from toolkit.compress.imitate import as_predictor, digest_of_weights
+from toolkit.compress.distill import distill
+from toolkit.compress.imitate import Objective, as_predictor, digest_of_weights
+from toolkit.compress.student import student_from_layers
 from toolkit.data import hash_rows
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.export.onnx import export
 from toolkit.nets import build_net
 from toolkit.nets.transformer import Transformer
 from toolkit.predictor import Predictor
+from toolkit.progress import Progress, silent
+from toolkit.train import Trained
+from toolkit.train.logbook import read_log
 from toolkit.train.saving import save_trained
 
 
@@ -28,7 +32,13 @@ def test_a_student_is_a_new_net_with_its_teachers_lineage(transformer: Sample) -
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     recipe = short_recipe("transformer", epochs=1)
     made = distill(
-        teacher, transformer.data, student=student, encoder=teacher.encoder, recipe=recipe, copies=1, hidden=True
+        teacher,
+        transformer.data,
+        student=student,
+        encoder=teacher.encoder,
+        recipe=recipe,
+        copies=1,
+        objective=Objective(hidden=True),
     )
     assert all(torch.equal(tensor, student.state_dict()[name]) for name, tensor in before.items())
     assert made.classifier.net is not student
@@ -101,7 +111,7 @@ def test_a_finished_run_is_found_again_and_another_objective_is_refused(transfor
         recipe = short_recipe("transformer", epochs=1)
         made = distill(
             teacher, transformer.data, student=student, encoder=teacher.encoder, recipe=recipe,
-            temperature=temperature, folder=tmp_path, progress=listen,
+            objective=Objective(temperature), folder=tmp_path, progress=listen,
         )  # fmt: skip
         assert isinstance(made.classifier.net, Transformer)
         return made.classifier.net
@@ -175,9 +185,93 @@ def test_a_student_of_other_labels_is_refused(transformer: Sample) -> None:
         distill(teacher, transformer.data, student=student, encoder=teacher.encoder, recipe=short_recipe("transformer"))
 
 
-def test_copies_of_pictures_are_refused(cnn: Sample) -> None:
-    with pytest.raises(InputError, match="noised copies are made of text"):
-        distill(
-            cnn.classifier, cnn.data, student=cnn.classifier.net, encoder=cnn.classifier.encoder,
-            recipe=short_recipe("cnn"), copies=1,
+def test_copies_of_pictures_teach_a_cnn(cnn: Sample) -> None:
+    small = replace(cnn.data, splits={**cnn.data.splits, "train": cnn.data.split("train").take(range(200))})
+    student = build_net("cnn", {"channels": 1, "stages": (8,), "inner": ((8,),), "labels": 10})
+    teacher = replace(cnn.classifier, split=None)
+    made = distill(
+        teacher, small, student=student, encoder=teacher.encoder, recipe=short_recipe("cnn", epochs=1), copies=2
+    )
+    assert made.classifier.steps[-1].settings["copies"] == 2
+    assert made.fitted.log[-1].step == -(-3 * 200 // 64)
+
+
+def test_unlabeled_rows_teach_unless_they_judge(transformer: Sample) -> None:
+    teacher, data = transformer.classifier, transformer.data
+    judges = [data.split("test").examples[0], data.split("validation").examples[0].upper()]
+    texts = ["Where is the tower of a town that nobody has seen ?", *judges, data.split("train").examples[0]]
+    made = distill(
+        teacher, data, student=student_from_layers(teacher, [1]), encoder=teacher.encoder,
+        recipe=short_recipe("transformer", epochs=1), unlabeled=texts, inherited={"layers": [1]},
+    )  # fmt: skip
+    settings = made.classifier.steps[-1].settings
+    assert settings["unlabeled"] == 1
+    assert settings["unlabeled_dropped"] == {"validation_or_test": 2, "repeated": 1}
+    assert settings["inherited"] == {"layers": [1]}
+    learned = made.classifier.training_rows
+    assert learned is not None
+    assert np.isin(hash_rows(texts[:1]), learned).all()
+    assert not np.isin(hash_rows(texts[1:2]), learned).any()
+
+
+def test_students_share_the_teachers_answers(transformer: Sample, tmp_path: Path) -> None:
+    teacher, asked = transformer.classifier, []
+
+    def listen(stage: str, done: int, total: int, words: str = "") -> None:
+        if stage == "teacher":
+            asked.append((done, total))
+
+    nets = []
+    for copies, answers in ((1, tmp_path), (2, tmp_path), (2, None)):
+        made = distill(
+            teacher, transformer.data, student=student_from_layers(teacher, [1]), encoder=teacher.encoder,
+            recipe=short_recipe("transformer", epochs=1), copies=copies, answers_folder=answers, progress=listen,
         )  # fmt: skip
+        nets.append(made.classifier.net)
+    assert asked[:3] == [(700, 1400), (1400, 1400), (2100, 2100)], "the second student asks for its second copy alone"
+    assert digest_of_weights(nets[1]) == digest_of_weights(nets[2])
+    assert digest_of_weights(nets[0]) != digest_of_weights(nets[1])
+
+
+class _Enough(Exception):  # noqa: N818  # it is no error: whoever watches has seen enough
+    pass
+
+
+def test_who_watches_may_end_a_run_and_it_goes_on_from_there(transformer: Sample, tmp_path: Path) -> None:
+    teacher, threads = transformer.classifier, torch.get_num_threads()
+    student = student_from_layers(teacher, [0, 2])
+
+    def watch(stage: str, done: int, total: int, words: str = "") -> None:
+        if stage == "train" and read_log(tmp_path):
+            raise _Enough
+
+    def run(progress: Progress, folder: Path | None) -> Trained:
+        return distill(
+            teacher, transformer.data, student=student, encoder=teacher.encoder,
+            recipe=short_recipe("transformer", epochs=2), objective=Objective(hidden=True, relations=True),
+            folder=folder, progress=progress,
+        )  # fmt: skip
+
+    with pytest.raises(_Enough):
+        run(watch, tmp_path)
+    assert torch.get_num_threads() == threads
+    (first,) = read_log(tmp_path)
+    assert first.epoch == 1
+    resumed, whole = run(silent, tmp_path), run(silent, None)
+    assert resumed.fitted.log[0] == first
+    assert read_log(tmp_path) == resumed.fitted.log
+    assert digest_of_weights(resumed.classifier.net) == digest_of_weights(whole.classifier.net)
+
+
+def test_who_ends_it_while_the_teacher_answers_leaves_the_threads_alone(transformer: Sample, tmp_path: Path) -> None:
+    teacher, threads = transformer.classifier, torch.get_num_threads()
+
+    def watch(stage: str, done: int, total: int, words: str = "") -> None:
+        raise _Enough
+
+    with pytest.raises(_Enough):
+        distill(
+            teacher, transformer.data, student=student_from_layers(teacher, [0]), encoder=teacher.encoder,
+            recipe=short_recipe("transformer", threads=threads + 1), folder=tmp_path, progress=watch,
+        )  # fmt: skip
+    assert torch.get_num_threads() == threads

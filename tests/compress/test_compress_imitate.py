@@ -10,16 +10,15 @@ import pytest
 import torch
 from compress_samples import Sample, short_recipe
 
-from toolkit.compress.distill import student_from_layers
+from toolkit.compress.hidden import Matched, hidden_loss
 from toolkit.compress.imitate import (
-    Matched,
     Objective,
     as_predictor,
     digest_of_teacher,
-    hidden_loss,
     imitate,
     teacher_answers,
 )
+from toolkit.compress.student import student_from_layers
 from toolkit.data import Split
 from toolkit.errors import InputError, RecipeError
 from toolkit.nets import build_net

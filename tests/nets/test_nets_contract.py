@@ -13,7 +13,7 @@ from toolkit.classifier import copy_net
 from toolkit.errors import ArtifactError, RecipeError
 from toolkit.nets import build_net, describe_net
 
-TEXT_KINDS = ("mlp", "lstm", "transformer")
+TEXT_KINDS = ("mlp", "lstm", "textcnn", "transformer")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -114,6 +114,8 @@ def test_a_net_of_somebody_else_has_no_description() -> None:
     [
         ("mlp", {"width": 0}, "1 or more"),
         ("lstm", {"layers": 0}, "1 or more"),
+        ("textcnn", {"kernels": (2, 3)}, "one length"),
+        ("textcnn", {"filters": (4, 0, 4)}, "1 or more"),
         ("transformer", {"heads": (4, 0, 2)}, "1 or more"),
         ("transformer", {"heads": (4, 2)}, "one length"),
         ("transformer", {"activation": "swish"}, "allowed: gelu"),

@@ -64,7 +64,7 @@ def test_a_bad_file_is_one_line_that_says_what_is_allowed(tmp_path: Path, text: 
 def test_a_missing_file_and_an_unknown_net_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"missing\.toml cannot be read: No such file"):
         read_recipe(tmp_path / "missing.toml", "mlp")
-    with pytest.raises(RecipeError, match=r"unknown net 'bert'; allowed: mlp, lstm, transformer"):
+    with pytest.raises(RecipeError, match=r"unknown net 'bert'; allowed: mlp, lstm, textcnn, transformer"):
         default_recipe("bert")
 
 

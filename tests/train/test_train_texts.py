@@ -61,7 +61,7 @@ def test_a_script_that_the_tokenizer_does_not_know_is_reported() -> None:
     assert own.warnings == ()
 
 
-@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+@pytest.mark.parametrize("kind", ["lstm", "textcnn", "transformer"])
 def test_from_scratch_twice_is_the_same_tokenizer(kind: str) -> None:
     first, second = (
         prepare_text(kind, TEXTS, labels=6, start=None, sizes={"vocabulary": 500}, dropout=0.1) for _ in range(2)
@@ -70,8 +70,9 @@ def test_from_scratch_twice_is_the_same_tokenizer(kind: str) -> None:
     assert first.net.get_parameter("tokens.weight").shape[0] == 500
 
 
-def test_an_lstm_takes_the_checkpoints_vectors() -> None:
-    prepared = prepare_text("lstm", TEXTS, labels=6, start="minilm", sizes={"hidden": 8}, dropout=0.1)
+@pytest.mark.parametrize(("kind", "sizes"), [("lstm", {"hidden": 8}), ("textcnn", {"filters": (8,), "kernels": (3,)})])
+def test_a_reader_takes_the_checkpoints_vectors(kind: str, sizes: dict[str, object]) -> None:
+    prepared = prepare_text(kind, TEXTS, labels=6, start="minilm", sizes=sizes, dropout=0.1)
     tokens = load_checkpoint(find_checkpoint("minilm"), labels=6, dropout=0.1).get_parameter("tokens.weight")
     table = prepared.net.get_parameter("tokens.weight")
     torch.testing.assert_close(table / table.std(), tokens / tokens.std(), rtol=1e-4, atol=1e-4)
@@ -80,7 +81,7 @@ def test_an_lstm_takes_the_checkpoints_vectors() -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
-        ("mlp", {"start": "minilm"}, "start is for: lstm, transformer"),
+        ("mlp", {"start": "minilm"}, "start is for: lstm, textcnn, transformer"),
         ("mlp", {"sizes": {"depth": 2}}, "mlp has no size 'depth'; allowed: buckets, max_length, width, hidden"),
         ("lstm", {"start": "no-such-folder"}, "start is 'no-such-folder'; allowed: minilm, or a folder"),
         ("transformer", {"start": "minilm", "sizes": {"layers": 7}}, "this checkpoint has 6, allowed: 1 to 6"),

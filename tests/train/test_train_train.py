@@ -82,8 +82,8 @@ def test_a_warning_about_the_script_reaches_the_lineage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"net": "cnn"}, "net is 'cnn'; for text data allowed: mlp, lstm, transformer"),
-        ({"net": "mlp", "start": "minilm"}, "start is for: lstm, transformer"),
+        ({"net": "cnn"}, "net is 'cnn'; for text data allowed: mlp, lstm, textcnn, transformer"),
+        ({"net": "mlp", "start": "minilm"}, "start is for: lstm, textcnn, transformer"),
     ],
 )
 def test_a_net_that_does_not_fit_the_data_is_refused(arguments: dict[str, Any], said: str) -> None:

@@ -4,10 +4,10 @@ The teacher is anything with logits: a trained classifier of ours, or any export
 tokenizer. The student is a net of ours. It pays because the teacher's answer says more than a label (how near
 the other classes are), and because the teacher labels as many noised copies as one likes (`transfer`);
 on TREC, in one run each, one copy gave a point and hidden states gave none, though a copy doubles the steps.
-It costs one answer of the teacher a row, then training.
+Unlabeled rows of the user's own go into the same set. It costs one answer of the teacher a row, then training.
 
 A student is a new network: its lineage is the teacher's, as far as it led to a trained net, and one step.
-Limit: it learns nothing that its teacher gets wrong everywhere; noised copies are of text only.
+Limit: it learns nothing that its teacher gets wrong everywhere.
 
 Source: Hinton et al. 2015 (arXiv:1503.02531); the loss is in `imitate`.
 """
@@ -15,8 +15,8 @@ Source: Hinton et al. 2015 (arXiv:1503.02531); the loss is in `imitate`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,19 +25,19 @@ from torch import nn
 
 from toolkit.classifier import Classifier, copy_net
 from toolkit.compress.imitate import Objective, Teacher, digest_of_teacher, digest_of_weights, imitate, teacher_answers
-from toolkit.compress.transfer import noised_copies
-from toolkit.data import Data, Split
+from toolkit.compress.transfer_set import make_transfer_set
+from toolkit.data import Data, Split, hash_rows
 from toolkit.encoders import Encoder
-from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.errors import DataError, InputError
 from toolkit.lineage import SplitRecord, Step
 from toolkit.nets import describe_net
-from toolkit.nets.transformer import Transformer
 from toolkit.progress import Progress, silent
 from toolkit.spec import Array, Spec
 from toolkit.train import Trained, rows_learned_from
 from toolkit.train.recipes import Recipe
 
 MASKS = ("[MASK]", "<mask>")
+PLAIN = Objective()
 
 
 def distill(
@@ -47,29 +47,34 @@ def distill(
     student: nn.Module,
     encoder: Encoder,
     recipe: Recipe,
-    temperature: float = 2.0,
-    alpha: float = 0.7,
-    hidden: bool = False,
+    objective: Objective = PLAIN,
     copies: int = 0,
+    unlabeled: Sequence[Any] = (),
+    inherited: Mapping[str, Any] | None = None,
+    answers_folder: Path | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train a copy of `student` (an untrained or initialized net, reading `encoder`) to imitate `teacher`.
 
-    `temperature`, `alpha`, `hidden`: see `imitate.Objective`. `copies` noised texts of each training row are
-    added, labelled by the teacher. `folder` as in `train`. Raises `InputError` when labels differ or hidden
-    states cannot be compared, `DataError` when `data` was split otherwise than the teacher's,
-    `RecipeError` for a setting out of its range.
+    `copies` noised examples of each training row and the `unlabeled` rows are added, labelled by the teacher;
+    of those, rows that are validation, test or training rows are dropped (`transfer_set`). `inherited` is what the
+    student has of its teacher already (`Student.inherited`), for the lineage. `folder` as in `train`; the teacher's
+    answers are kept in `answers_folder`, which several students may share (None: in `folder`).
+    Raises `InputError` when labels differ or hidden states cannot be compared, `DataError` when `data` was
+    split otherwise than the teacher's, `RecipeError` for a setting out of its range.
     """
-    objective = Objective(temperature, alpha, hidden)
     _check_student(student, data)
     check_data(teacher, data)
     recipe = recipe.resolve()
     true, validation = data.split("train"), data.split("validation")
     mask = _mask_known_to(teacher.encoder, encoder)
-    extra = noised_copies(true.examples, copies=copies, seed=recipe.seed, mask=mask)
-    examples = [*true.examples, *extra]
-    answers = teacher_answers(teacher, examples, folder=folder, threads=recipe.threads, progress=progress)
+    extra = make_transfer_set(data, copies=copies, unlabeled=unlabeled, seed=recipe.seed, mask=mask)
+    answers = teacher_answers(
+        teacher, true.examples, more=extra.parts, folder=answers_folder or folder, threads=recipe.threads,
+        progress=progress,
+    )  # fmt: skip
+    examples = [*true.examples, *itertools.chain.from_iterable(extra.parts)]
     labels = np.concatenate([true.labels, answers[len(true) :].argmax(axis=1).astype(np.int64)])
     fitted = imitate(
         teacher,
@@ -86,11 +91,12 @@ def distill(
     )
     settings = {
         "teacher": digest_of_teacher(teacher),
-        "temperature": temperature,
-        "alpha": alpha,
-        "hidden": hidden,
+        **asdict(objective),
         "copies": copies,
+        "unlabeled": len(extra.unlabeled),
+        "unlabeled_dropped": {"validation_or_test": extra.held_out, "repeated": extra.repeated},
         "student": describe_net(fitted.net),
+        "inherited": None if inherited is None else dict(inherited),
         "student_start": digest_of_weights(student),
         "recipe": recipe.to_json(),
         "epochs_run": fitted.epochs_run,
@@ -98,7 +104,7 @@ def distill(
         "warnings": list(fitted.warnings),
     }
     steps, parent, learned = _lineage_of(teacher)
-    rows = rows_learned_from(data)
+    rows = np.union1d(rows_learned_from(data), hash_rows(extra.unlabeled))
     classifier = Classifier(
         name=f"{data.name}-{student.kind}",
         net=fitted.net,
@@ -110,31 +116,6 @@ def distill(
         training_rows=rows if learned is None else np.union1d(rows, learned),
     )
     return Trained(classifier, fitted, fitted.warnings)
-
-
-def student_from_layers(classifier: Classifier, layers: Sequence[int]) -> Transformer:
-    """A shallower copy of a transformer: its embeddings, the layers of these numbers (from 0), its head.
-
-    Raises `InputError` for another kind of net, `RecipeError` for layers that it does not have.
-    """
-    net = classifier.net
-    if not isinstance(net, Transformer):
-        raise InputError(f"layers are taken from a transformer; this is {describe_net(net)['kind']}")
-    depth = len(net.layers)
-    if not layers or list(layers) != sorted(set(layers)) or not 0 <= min(layers) <= max(layers) < depth:
-        raise RecipeError(f"layers are {list(layers)}; allowed: rising numbers from 0 to {depth - 1}, each once")
-    sizes = replace(
-        net.sizes,
-        heads=tuple(net.sizes.heads[layer] for layer in layers),
-        feed_forward=tuple(net.sizes.feed_forward[layer] for layer in layers),
-    )
-    student = Transformer(sizes)
-    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("layers.")}
-    for place, layer in enumerate(layers):
-        for name, tensor in net.layers[layer].state_dict().items():
-            state[f"layers.{place}.{name}"] = tensor
-    student.load_state_dict(state)
-    return student.eval()
 
 
 def check_data(teacher: Teacher, data: Data) -> None:

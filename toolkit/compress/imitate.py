@@ -2,22 +2,23 @@
 
 The loss is Hinton's: `alpha` of the divergence between the softened answers, times the square of the
 temperature so that its gradients keep their size, and the rest of the ordinary cross-entropy. Noised copies
-have no true label, so the cross-entropy is of true rows only. With `hidden`, each of the student's layers is
-pulled to the teacher's layer at the same relative depth; where widths differ a learned matrix stands
-between them, trained along and dropped.
+have no true label, so the cross-entropy is of true rows only. `hidden` and `relations` add
+their losses, each in a module of its own.
 
 The teacher answers each row once, in fp32, before the run. Its hidden states are made again in each step:
 keeping them would take gigabytes. A teacher twice as deep added 30 to 40 % to the time of a run.
 
-Limit: hidden states need two transformers of ours that read the same tokens; anything else is refused by name.
+Limit: hidden states and relations need two transformers of ours that read the same tokens; anything else is refused
+by name.
 
-Source: Hinton et al. 2015 (arXiv:1503.02531); Jiao et al. 2020, TinyBERT (arXiv:1909.10351) for hidden states.
+Source: Hinton et al. 2015 (arXiv:1503.02531).
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toolkit.classifier import Classifier
+from toolkit.compress.hidden import Matched, hidden_loss
+from toolkit.compress.relations import Seen, relation_loss, watch_attention
 from toolkit.data import Split, hash_rows
 from toolkit.encoders import Encoder, encoder_files
 from toolkit.errors import InputError, RecipeError
@@ -41,11 +44,14 @@ from toolkit.staging import write_atomically
 from toolkit.train.dropout import set_dropout
 from toolkit.train.fit import Fitted, fit
 from toolkit.train.losses import CrossEntropy, Loss, make_cross_entropy
+from toolkit.train.preparation import sample_rows
+from toolkit.train.randomness import reproducible
 from toolkit.train.recipes import Recipe
 
 Teacher = Predictor | Classifier
 ANSWERS = "teacher.npy"
 CHUNK = 2048
+SAMPLE = 256  # rows that a projection of hidden states is fitted on
 
 
 @dataclass(frozen=True)
@@ -53,40 +59,19 @@ class Objective:
     """What a student is asked for; raises `RecipeError` for a value out of its range.
 
     `temperature` softens both answers, `alpha` is the teacher's share of the loss (1: true labels are not
-    looked at), `hidden` adds the hidden-state loss.
+    looked at), `hidden` adds the hidden-state loss and `relations` that of the last layer's attention relations.
     """
 
     temperature: float = 2.0
     alpha: float = 0.7
     hidden: bool = False
+    relations: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.temperature <= 100.0:
             raise RecipeError(f"temperature is {self.temperature}; allowed: above 0, to 100")
         if not 0.0 <= self.alpha <= 1.0:
             raise RecipeError(f"alpha is {self.alpha}; allowed: 0 to 1, the teacher's share of the loss")
-
-
-class Matched(nn.Module):
-    """A student with the matrices that carry its hidden states to the teacher's width; answers as the student."""
-
-    def __init__(self, student: Transformer, teacher: Transformer) -> None:
-        super().__init__()
-        self.student = student
-        narrow, wide = student.sizes.width, teacher.sizes.width
-        count = 0 if narrow == wide else len(student.layers) + 1
-        self.projections = nn.ModuleList([nn.Linear(narrow, wide, bias=False) for _ in range(count)])
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        logits: Tensor = self.student(*inputs)
-        return logits
-
-    def states(self, *inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The student's logits, and its hidden states (batch, length, teacher's width)."""
-        logits, states = self.student.hidden(*inputs)
-        if len(self.projections):
-            states = [project(state) for project, state in zip(self.projections, states, strict=True)]
-        return logits, states
 
 
 def imitate(
@@ -108,19 +93,23 @@ def imitate(
     The first `true_rows` rows of `train` have true labels (None: all). Raises as `fit` does.
     """
     hard = make_cross_entropy(recipe, train.labels[:true_rows], answers.shape[1])
-    net = student
-    guide = None
-    if objective.hidden:
-        guide = _guide(teacher, student, encoder)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            net = Matched(cast(Transformer, student), guide)
+    net, guide, watched = student, None, None
     true_rows = len(train) if true_rows is None else true_rows
-    loss = _make_loss(torch.from_numpy(answers.astype(np.float32)), hard, objective, true_rows, guide)
-    # what decides the result beyond net, rows and recipe: a checkpoint of another objective must not be resumed
-    settings = [asdict(objective), digest_of_bytes(answers.tobytes()), true_rows]
-    loss.__qualname__ = f"imitate {digest_of(settings)}"
-    fitted = fit(net, encoder, train, validation, recipe, loss=loss, folder=folder, progress=progress)
+    with ExitStack() as stack:
+        if objective.hidden or objective.relations:
+            guide = _guide(teacher, student, encoder, "hidden" if objective.hidden else "relations")
+        if objective.relations and guide is not None:
+            watched = [stack.enter_context(watch_attention(one)) for one in (cast(Transformer, student), guide)]
+        if objective.hidden and guide is not None:
+            with reproducible(recipe.seed, recipe.resolve().threads):
+                net = Matched(cast(Transformer, student), guide)
+                net.fit_projections(guide, encode_sample(encoder, train.examples[:true_rows], SAMPLE))
+        told = torch.from_numpy(answers.astype(np.float32))
+        loss = _make_loss(told, hard, objective, true_rows, guide, watched)
+        # what decides the result beyond net, rows and recipe: a checkpoint of another objective must not be resumed
+        settings = [asdict(objective), digest_of_bytes(answers.tobytes()), true_rows]
+        loss.__qualname__ = f"imitate {digest_of(settings)}"
+        fitted = fit(net, encoder, train, validation, recipe, loss=loss, folder=folder, progress=progress)
     set_dropout(student, recipe.dropout)
     return Fitted(**{**vars(fitted), "net": student})
 
@@ -129,28 +118,44 @@ def teacher_answers(
     teacher: Teacher,
     examples: Sequence[Any],
     *,
+    more: Sequence[Sequence[Any]] = (),
     folder: Path | None = None,
     threads: int = 1,
     progress: Progress = silent,
 ) -> Array:
-    """Logits float32 (examples, classes) of the teacher; kept in `folder`, where a resumed run finds them."""
-    key = digest_of([digest_of_teacher(teacher), digest_of_bytes(hash_rows(examples).tobytes())])
-    path = None if folder is None else folder / f"{key[:16]}.{ANSWERS}"
-    if path is not None and path.is_file():
-        found: Array = np.load(path, allow_pickle=False)
-        return found
-    predictor, before = as_predictor(teacher, threads=threads), torch.get_num_threads()
-    parts = []
-    for start in range(0, len(examples), CHUNK):
-        parts.append(predictor.logits(examples[start : start + CHUNK]))
-        progress("teacher", min(start + CHUNK, len(examples)), len(examples), "the teacher answers the training rows")
-    torch.set_num_threads(before)
-    answers: Array = np.concatenate(parts)
-    if path is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, answers, allow_pickle=False)
-        write_atomically(path, buffer.getvalue())
-    return answers
+    """Logits float32 (examples, classes) of the teacher, then of the parts `more`, in their order.
+
+    Each part is kept in `folder` by its content and the teacher's, where a resumed run finds it, and another
+    student's; those of a predictor without an artifact are not, since nothing says which it is.
+    """
+    parts, predictor, before = [examples, *more], None, torch.get_num_threads()
+    done, total = 0, sum(len(part) for part in parts)
+    digest = digest_of_teacher(teacher)
+    answers: list[Array] = []
+    try:
+        for part in parts:
+            key = digest_of([digest, digest_of_bytes(hash_rows(part).tobytes())])
+            path = None if folder is None or not digest else folder / f"{key[:16]}.{ANSWERS}"
+            if path is not None and path.is_file():
+                answers.append(np.load(path, allow_pickle=False))
+                done += len(part)
+                continue
+            predictor = predictor or as_predictor(teacher, threads=threads)
+            chunks = []
+            for start in range(0, len(part), CHUNK):
+                chunks.append(predictor.logits(part[start : start + CHUNK]))
+                reached = done + min(start + CHUNK, len(part))
+                progress("teacher", reached, total, "the teacher answers the training rows")
+            answers.append(np.concatenate(chunks))
+            done += len(part)
+            if path is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, answers[-1], allow_pickle=False)
+                write_atomically(path, buffer.getvalue())
+    finally:
+        torch.set_num_threads(before)  # the runner of a classifier sets it
+    result: Array = np.concatenate(answers)
+    return result
 
 
 def as_predictor(teacher: Teacher, *, threads: int) -> Predictor:
@@ -174,19 +179,29 @@ def digest_of_weights(net: nn.Module) -> str:
 
 
 def _make_loss(
-    answers: Tensor, hard: CrossEntropy, objective: Objective, true_rows: int, guide: Transformer | None
+    answers: Tensor,
+    hard: CrossEntropy,
+    objective: Objective,
+    true_rows: int,
+    guide: Transformer | None,
+    watched: Sequence[Seen] | None,
 ) -> Loss:
     soft_answers = (answers / objective.temperature).log_softmax(dim=1)
 
     def loss(net: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, rows: Tensor) -> Tensor:
-        apart = torch.zeros(())
-        if guide is None:
-            logits = net(*inputs)
-        else:
+        apart, states = torch.zeros(()), None
+        if objective.hidden:
             logits, states = cast(Matched, net).states(*inputs)
+        else:
+            logits = net(*inputs)
+        if guide is not None:
             with torch.no_grad():
                 _, guides = guide.hidden(*inputs)
-            apart = hidden_loss(states, guides, inputs[1])
+            if states is not None:
+                apart = apart + hidden_loss(states, guides, inputs[1])
+            if watched is not None:
+                own, theirs = watched
+                apart = apart + relation_loss(own.qkv, theirs.qkv, inputs[1])
         softened = (logits.float() / objective.temperature).log_softmax(dim=1)
         soft = functional.kl_div(softened, soft_answers[rows], reduction="batchmean", log_target=True)
         total = objective.alpha * objective.temperature**2 * soft + apart
@@ -198,29 +213,22 @@ def _make_loss(
     return loss
 
 
-def hidden_loss(states: Sequence[Tensor], guides: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
-    """Mean squared distance of the student's states to the teacher's at the same relative depth, padding left out.
-
-    `states` and `guides` are the embedding output and each layer's, (batch, length, width).
-    """
-    kept = attention_mask.unsqueeze(-1).float()
-    depth, full = len(states) - 1, len(guides) - 1
-    total = torch.zeros(())
-    for index, state in enumerate(states):
-        apart = (state.float() - guides[round(index * full / depth)].float()) ** 2
-        total = total + (apart * kept).sum() / (kept.sum() * state.shape[-1])
-    return total / len(states)
+def encode_sample(encoder: Encoder, examples: Sequence[Any], rows: int) -> tuple[Tensor, ...]:
+    """At most `rows` of `examples`, evenly spaced, as the inputs of a net."""
+    arrays = encoder.encode(sample_rows(examples, rows))
+    return tuple(torch.from_numpy(arrays[declared.name]) for declared in encoder.inputs)
 
 
-def _guide(teacher: Teacher, student: nn.Module, encoder: Encoder) -> Transformer:
-    """The teacher's net, when its hidden states can be compared with the student's."""
+def _guide(teacher: Teacher, student: nn.Module, encoder: Encoder, wanted: str) -> Transformer:
+    """The teacher's net, when its hidden states (or relations: `wanted`) can be compared with the student's."""
+    words = {"hidden": "hidden states", "relations": "attention relations"}[wanted]
     net = teacher.net if isinstance(teacher, Classifier) else None
     if not isinstance(net, Transformer) or not isinstance(student, Transformer):
         kinds = f"{getattr(net, 'kind', 'an exported model')} to {getattr(student, 'kind', type(student).__name__)}"
-        raise InputError(f"hidden states go from a trained transformer to a transformer; got {kinds}; leave hidden out")
+        raise InputError(f"{words} go from a trained transformer to a transformer; got {kinds}; leave {wanted} out")
     if encoder_files(encoder) != encoder_files(teacher.encoder):
         raise InputError(
-            "hidden states need a student that reads the teacher's tokens, and this one has a tokenizer of its own; "
-            "leave hidden out"
+            f"{words} need a student that reads the teacher's tokens, and this one has a tokenizer of its own; "
+            f"leave {wanted} out"
         )
     return net.eval()

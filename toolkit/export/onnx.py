@@ -35,6 +35,7 @@ from toolkit.spec import Array
 EXPORTERS = {
     "transformer": ("torchscript", "writes the Gelu that ONNX Runtime fuses; dynamo's stays five operations a layer"),
     "lstm": ("torchscript", "packed sequences become the operator's own lengths; dynamo cannot trace them"),
+    "textcnn": ("torchscript", "any length passes, down to one token; dynamo was not tried"),
     "mlp": ("torchscript", "the same graph from both, here in 0.1 s instead of 4"),
     "cnn": ("torchscript", "the same graph from both, batch norms folded, here in 0.2 s instead of 7"),
     "recommender": ("torchscript", "the same graph from both, here in 0.1 s instead of 3"),

@@ -24,6 +24,7 @@ from toolkit.errors import ArtifactError, RecipeError
 KINDS = {
     "mlp": ("toolkit.nets.mlp", "Mlp", "MlpSizes"),
     "lstm": ("toolkit.nets.lstm", "Lstm", "LstmSizes"),
+    "textcnn": ("toolkit.nets.textcnn", "Textcnn", "TextcnnSizes"),
     "transformer": ("toolkit.nets.transformer", "Transformer", "TransformerSizes"),
     "cnn": ("toolkit.nets.cnn", "Cnn", "CnnSizes"),
     "recommender": ("toolkit.nets.recommender", "Recommender", "RecommenderSizes"),

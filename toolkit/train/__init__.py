@@ -28,7 +28,7 @@ from toolkit.train.records import prepare_record
 from toolkit.train.texts import prepare_text
 
 # task -> the nets that can learn it
-NETS = {"text": ("mlp", "lstm", "transformer"), "image": ("cnn",), "recommend": ("recommender",)}
+NETS = {"text": ("mlp", "lstm", "textcnn", "transformer"), "image": ("cnn",), "recommend": ("recommender",)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def train(
 ) -> Trained:
     """Train a net of kind `net` on the train split of `data`, stopped by its validation split.
 
-    `start`: "minilm" or a BERT-family checkpoint folder (transformer, lstm), None for random weights.
+    `start`: "minilm" or a BERT-family checkpoint folder (transformer, lstm, textcnn), None for random weights.
     `folder`: where checkpoints and the log go; the same call with the same folder goes on after a crash.
     `sizes`: in place of the defaults of the net, by name. Raises `RecipeError`, `DataError`,
     `ArtifactError` or `InputError` in one line for what cannot be used.

@@ -20,6 +20,22 @@ from toolkit.train.overfitting import Epoch
 CSV, EVENTS = "log.csv", "tensorboard"
 
 
+def read_log(folder: Path) -> tuple[Epoch, ...]:
+    """The epochs that a run in `folder` has finished so far, () before the first; safe while it runs.
+
+    Who watches a run from its `progress` sees here how it does, and may end it by raising: it can be resumed.
+    """
+    path = folder / CSV
+    if not path.is_file():
+        return ()
+    rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    counts = ("epoch", "step")
+    return tuple(
+        Epoch(int(row["epoch"]), int(row["step"]), **{k: float(v) for k, v in row.items() if k not in counts})
+        for row in rows
+    )
+
+
 class Logbook:
     """Writes into `folder`, or nowhere when it is None; `step` is the number of steps already done."""
 

@@ -110,6 +110,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "mlp": Recipe(epochs=12, batch_size=32, learning_rate=2e-3, dropout=0.3, patience=4),
     "lstm": Recipe(epochs=12, batch_size=32, learning_rate=2e-3, dropout=0.3, patience=4),
+    "textcnn": Recipe(epochs=12, batch_size=32, learning_rate=1e-3, dropout=0.3, patience=4),
     "transformer": Recipe(epochs=6, batch_size=32, learning_rate=1e-4, dropout=0.1, patience=3),
     "cnn": Recipe(epochs=12, batch_size=64, learning_rate=2e-3, dropout=0.1, patience=5, decay="cosine"),
     "recommender": Recipe(

@@ -21,6 +21,12 @@ def save_trained(classifier: Classifier, data: Data, folder: Path) -> Artifact:
     """Write `classifier` into the staged `folder`; what `fit` left in `folder/training` becomes evidence."""
     examples = data.split("validation").examples[:GOLDEN_ROWS]
     artifact = save_classifier(classifier, folder, golden_examples=examples)
+    keep_log(folder)
+    return artifact
+
+
+def keep_log(folder: Path) -> None:
+    """Make evidence of the log that `fit` left in `folder/training`, and remove its checkpoints."""
     work = folder / WORK
     if work.exists():
         for name in ("log.csv", "tensorboard"):
@@ -29,4 +35,3 @@ def save_trained(classifier: Classifier, data: Data, folder: Path) -> Artifact:
                 shutil.rmtree(folder / EVIDENCE / name, ignore_errors=True)
                 (work / name).rename(folder / EVIDENCE / name)
         shutil.rmtree(work)
-    return artifact

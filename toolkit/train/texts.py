@@ -1,4 +1,4 @@
-"""Text nets made ready: mlp on n-grams, lstm and transformer on tokens, from scratch or from a checkpoint.
+"""Text nets made ready: mlp on n-grams, lstm, textcnn and transformer on tokens, from scratch or from a checkpoint.
 
 A checkpoint brings its tokenizer, and a tokenizer that does not know the script of the data turns most
 of it into "unknown": that is measured on the training rows and reported. From scratch, the tokenizer is
@@ -26,6 +26,18 @@ LONGEST = 128  # tokens of a text that are read, unless sizes say otherwise: att
 SHORTEST = 32
 UNKNOWN_SHARE = 0.2
 VOCABULARY = 8000
+# kind of net that reads tokens -> its sizes when nothing is said of them
+SIZES: dict[str, dict[str, Any]] = {
+    "lstm": {"width": 128, "hidden": 128, "layers": 1},
+    "textcnn": {"width": 128, "filters": (128, 128, 128), "kernels": (2, 3, 4)},
+    "transformer": {"width": 128, "heads": (4, 4), "head_width": 32, "feed_forward": (512, 512)},
+}
+# kind of net that takes the token vectors of a checkpoint and nothing else of it -> its other sizes
+READERS: dict[str, dict[str, Any]] = {
+    "lstm": {"hidden": 256, "layers": 1},
+    "textcnn": {"filters": (128, 128, 128), "kernels": (2, 3, 4)},
+}
+SPREAD = 0.1  # standard deviation of the token vectors of a net that has no norm behind them
 
 
 def prepare_text(
@@ -37,7 +49,7 @@ def prepare_text(
     sizes: Mapping[str, Any] | None,
     dropout: float,
 ) -> Prepared:
-    """A net of `kind` ("mlp", "lstm" or "transformer") for training `texts`.
+    """A net of `kind` ("mlp", "lstm", "textcnn" or "transformer") for training `texts`.
 
     `start` is "minilm", a BERT-family folder, or None for random weights. Besides a net's own sizes,
     `sizes` takes "max_length" (tokens), "vocabulary" (of a tokenizer that is trained) and, for a
@@ -46,15 +58,17 @@ def prepare_text(
     """
     if kind == "mlp":
         if start is not None:
-            raise RecipeError("an mlp reads n-grams and starts from nothing; start is for: lstm, transformer")
+            raise RecipeError("an mlp reads n-grams and starts from nothing; start is for: lstm, textcnn, transformer")
         return _prepare_mlp(labels, sizes, dropout)
     if start is None:
         return _prepare_from_scratch(kind, texts, labels=labels, sizes=sizes, dropout=dropout)
     folder = find_checkpoint(start)
     checkpoint = read_checkpoint(folder)
     described = {"name": folder.name, "sha256": digest_of_file(folder / "model.safetensors")}
-    prepare = _transformer_from if kind == "transformer" else _lstm_from
-    net, chosen = prepare(checkpoint, labels, sizes, dropout)
+    if kind == "transformer":
+        net, chosen = _transformer_from(checkpoint, labels, sizes, dropout)
+    else:
+        net, chosen = _reader_from(kind, checkpoint, labels, sizes, dropout)
     encoder = _encoder_for(_read_tokenizer(folder), texts, chosen, most=int(checkpoint.sizes["positions"]), kind=kind)
     warnings = []
     if (share := unknown_share(encoder, texts)) > UNKNOWN_SHARE:
@@ -98,11 +112,7 @@ def _prepare_mlp(labels: int, sizes: Mapping[str, Any] | None, dropout: float) -
 def _prepare_from_scratch(
     kind: str, texts: Sequence[str], *, labels: int, sizes: Mapping[str, Any] | None, dropout: float
 ) -> Prepared:
-    shared = {"max_length": None, "vocabulary": VOCABULARY}
-    if kind == "lstm":
-        defaults: dict[str, Any] = {"width": 128, "hidden": 128, "layers": 1, **shared}
-    else:
-        defaults = {"width": 128, "heads": (4, 4), "head_width": 32, "feed_forward": (512, 512), **shared}
+    defaults = {**SIZES[kind], "max_length": None, "vocabulary": VOCABULARY}
     chosen = choose_sizes(kind, defaults, sizes)
     tokenizer = train_tokenizer(texts, vocabulary_size=chosen.pop("vocabulary"))
     encoder = _encoder_for(tokenizer, texts, chosen, most=None, kind=kind)
@@ -142,23 +152,19 @@ def _transformer_from(
     return net, chosen
 
 
-def _lstm_from(
-    checkpoint: Checkpoint, labels: int, sizes: Mapping[str, Any] | None, dropout: float
+def _reader_from(
+    kind: str, checkpoint: Checkpoint, labels: int, sizes: Mapping[str, Any] | None, dropout: float
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """An lstm over the checkpoint's token vectors; everything behind them is new."""
-    chosen = choose_sizes("an lstm from a checkpoint", {"max_length": None, "hidden": 256, "layers": 1}, sizes)
+    """An lstm or textcnn over the checkpoint's token vectors; everything behind them is new."""
+    chosen = choose_sizes(f"a {kind} from a checkpoint", {"max_length": None, **READERS[kind]}, sizes)
     tokens = checkpoint.tensors["tokens.weight"]
-    described = {
-        "vocabulary": tokens.shape[0],
-        "width": tokens.shape[1],
-        "hidden": chosen["hidden"],
-        "layers": chosen["layers"],
-    }
-    net = build_net("lstm", {**described, "labels": labels, "dropout": dropout})
+    described = {name: chosen[name] for name in READERS[kind]}
+    described.update(vocabulary=tokens.shape[0], width=tokens.shape[1], labels=labels, dropout=dropout)
+    net = build_net(kind, described)
     table = net.get_parameter("tokens.weight")
     with torch.no_grad():
-        # a vector of a checkpoint is scaled by the norm behind it, which an lstm does not have
-        table.copy_(tokens * (0.1 / tokens.std()))
+        # a vector of a checkpoint is scaled by the norm behind it, which these nets do not have
+        table.copy_(tokens * (SPREAD / tokens.std()))
     return net, chosen
 
 
