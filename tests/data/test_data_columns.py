@@ -48,7 +48,7 @@ def test_every_other_column_is_a_field_of_a_record() -> None:
         (["text", "x", "y1"], {}, "say it with --label;"),
         (["text", "label"], {"text": "body"}, "--text 'body' is no column; f.csv has the columns: 'text', 'label'"),
         (["text", "label"], {"label": "stars"}, "--label 'stars' is no column"),
-        (["text", "label"], {"slices": ["sex"]}, "--slices 'sex' is no column"),
+        (["text", "label"], {"slices": ["sex"]}, "--slice 'sex' is no column"),
         (["text", "label"], {"text": "label", "label": "label"}, "--text and --label are both 'label'"),
         (["text", "text", "label"], {}, "two columns have one name"),
         (["user", "item"], {"task": "recommend"}, "say which column is the answer with --label"),

