@@ -55,6 +55,7 @@ def test_a_step_gives_a_new_classifier_and_leaves_the_old() -> None:
     assert [step.name for step in made.steps] == ["train", "prune"]
     assert [step.name for step in classifier.steps] == ["train"]
     assert made.net is other.net
+    assert (made.temperature, classifier.temperature) == (1.0, 1.5), "a temperature is fitted to one net"
     assert classifier.net is not other.net
 
 

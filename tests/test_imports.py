@@ -14,17 +14,18 @@ ROOT = Path(__file__).parents[1]
 # a module may import modules of an earlier row or of its own row, never of a later one
 ORDER = (
     ("errors",),
-    ("spec", "lineage", "machine", "progress", "staging"),
+    ("spec", "lineage", "machine", "progress", "staging", "routing"),
     ("data", "encoders"),
     ("artifact",),
     ("nets", "classifier"),
     ("runners",),
-    ("predictor",),
+    ("predictor", "cascade"),
     ("judge", "measure"),
     ("report", "table", "card"),
     ("train", "export"),
     ("compress",),
     ("comparison", "stages"),
+    ("optimize",),
     ("package", "serving", "doctor"),
     ("served_check",),
     ("demo",),
@@ -32,9 +33,9 @@ ORDER = (
     ("commands", "cli", "__main__"),
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
-WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "data", "encoders", "artifact",
-                 "predictor", "judge", "measure", "report", "table", "card", "comparison", "package", "serving",
-                 "served_check", "doctor")  # fmt: skip
+WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
+                 "artifact", "predictor", "cascade", "judge", "measure", "report", "table", "card", "comparison",
+                 "package", "serving", "served_check", "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"
 

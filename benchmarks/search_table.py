@@ -1,0 +1,65 @@
+"""Every plan of a small space trained to its end, none given up: a table in which a search can be repeated for nothing.
+
+    python -m benchmarks.search_table MODEL DATA       (make search-table; half an hour on two cores)
+
+Writes `benchmarks/results/search-table.json`: for each plan the cost of its untrained shape, its curve of validation
+accuracy with seconds, and what was made of it. `benchmarks.replay` searches in it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from toolkit.artifact import load_artifact
+from toolkit.commands.opening import data_of
+from toolkit.machine import describe_machine
+from toolkit.optimize.plan import Choices, Plan, enumerate_plans
+from toolkit.optimize.trial import MADE, Trial
+from toolkit.optimize.workshop import Workshop
+from toolkit.staging import write_atomically
+
+QUANTIZED = Plan.of("quantize")
+RESULTS = Path(__file__).parent / "results" / "search-table.json"
+SPACE: dict[str, Choices] = {
+    "prune": {"layers": (1, 2, 3, 4, 6), "keep": (0.25, 0.5, 0.75, 1.0)},
+    "lstm": {"width": (128, 256), "hidden": (64, 128, 192)},
+    "textcnn": {"width": (128, 256), "filters": (64, 128, 256)},
+    "mlp": {"width": (64, 128), "buckets": (8192, 32768)},
+}
+
+
+def main(model: str, reference: str, folder: str, threads: int = 1) -> int:
+    """Fill the table; trials found in `folder` from an earlier run are taken."""
+    artifact = load_artifact(model)
+    data = data_of(artifact, reference)
+    workshop = Workshop(artifact, data, Path(folder), seed=0, threads=threads)
+    came, _ = workshop.weigh_reference()
+    _ = workshop.teacher
+    trials: list[Trial] = []
+    for plan in enumerate_plans(SPACE):
+        shape = workshop.measure_shape(plan)
+        begun = time.monotonic()
+        product = workshop.make(plan)
+        seconds = time.monotonic() - begun
+        trials.append(Trial(len(trials), plan, MADE, "made", "short", shape, product.curve, product.made, seconds))
+        print(plan.words, [(made.form, round(made.score, 4), round(made.cost.mean_ms, 2)) for made in product.made],
+              f"{seconds:.0f} s", flush=True)  # fmt: skip
+    document = {
+        "schema_version": 1,
+        "data": data.record().to_json(),
+        "rows": len(data.split("validation")),
+        "space": {family: {name: list(values) for name, values in choices.items()} for family, choices in SPACE.items()},
+        "reference": came.to_json(),
+        "untrained": [made.to_json() for made in workshop.make(QUANTIZED).made],
+        "trials": [trial.to_json() for trial in trials],
+        "machine": describe_machine().to_json(),
+    }
+    write_atomically(RESULTS, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))

@@ -1,0 +1,52 @@
+"""A space is finite, its plans are values, and each has one name."""
+
+from __future__ import annotations
+
+import pytest
+
+from toolkit.errors import InputError
+from toolkit.nets import KINDS
+from toolkit.optimize.effort import EFFORTS, recipe_for
+from toolkit.optimize.plan import SPACES, Plan, count_plans, enumerate_plans, space_of
+from toolkit.optimize.search import FIRST
+from toolkit.optimize.workshop import slug
+
+
+@pytest.mark.parametrize(("task", "kind"), SPACES)
+def test_every_space_lists_each_of_its_plans_once(task: str, kind: str) -> None:
+    plans = list(enumerate_plans(space_of(task, kind)))
+    assert len(plans) == len(set(plans)) == count_plans(space_of(task, kind)) > 0
+    assert len({slug(plan) for plan in plans}) == len(plans)
+
+
+@pytest.mark.parametrize(("task", "kind"), SPACES)
+def test_what_needs_no_training_is_in_every_space(task: str, kind: str) -> None:
+    assert any(not plan.trains for plan in enumerate_plans(space_of(task, kind)))
+
+
+def test_settings_have_no_order() -> None:
+    assert Plan.of("prune", keep=0.5, layers=3) == Plan.of("prune", layers=3, keep=0.5)
+    assert Plan.of("prune", layers=3, keep=0.5).words == "prune keep=0.5 layers=3"
+
+
+def test_a_plan_survives_json() -> None:
+    plan = Plan.of("lstm", width=128, hidden=64, trim=1)
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_plans_to_begin_with_are_in_a_space() -> None:
+    everything = {plan for space in SPACES.values() for plan in enumerate_plans(space)}
+    assert set(FIRST) <= everything
+
+
+def test_a_model_without_a_space_is_refused() -> None:
+    with pytest.raises(InputError, match="no search for a lamp of task light"):
+        space_of("light", "lamp")
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_every_kind_of_net_has_a_recipe_of_every_effort(effort: str) -> None:
+    for kind in KINDS:
+        recipe = recipe_for(kind, effort, seed=3, threads=1)
+        assert (recipe.patience, recipe.seed, recipe.threads) == (0, 3, 1)
+        assert recipe.epochs == EFFORTS[effort].epochs[kind]

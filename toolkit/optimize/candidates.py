@@ -1,0 +1,146 @@
+"""What may be the answer: every artifact that was made, and every pair of them as a cascade.
+
+A pair costs no training. Both members' answers to the validation rows are known, so the threshold, the share that
+is deferred and the accuracy of the two together are known too; its latency is expected from theirs until the pair
+is built and measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.compress.thresholds import choose_threshold
+from toolkit.optimize.budget import OBJECTIVES, Budget
+from toolkit.optimize.trial import Cost, Made
+from toolkit.routing import Router
+from toolkit.spec import Array
+
+# a small member that takes more of the large one's time than this leaves a cascade nothing to win
+QUICK = 0.6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One possible answer: `score` on validation rows and `drop` from the model that came; `cost` as measured.
+
+    A cascade has two `members` (names of single candidates), a `router` and an expected cost.
+    """
+
+    name: str
+    words: str
+    score: float
+    drop: float
+    cost: Cost
+    made: Made | None = None
+    members: tuple[str, ...] = ()
+    router: Router | None = None
+
+    def misses(self, budget: Budget) -> tuple[str, ...]:
+        """By how much it misses each limit, in words."""
+        return budget.misses(drop=self.drop, p99_ms=self.cost.p99_ms, size_bytes=self.cost.size_bytes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "plan": self.words,
+            "validation": {"score": self.score, "drop": self.drop},
+            "cost": self.cost.to_json(),
+            "cost_is": "expected from its members" if self.members else "measured",
+            "members": list(self.members),
+            "router": self.router.to_json() if self.router else None,
+        }
+
+
+def pair_up(
+    singles: Sequence[Candidate], answers: dict[str, Array], labels: Array, *, reference: float, max_drop: float
+) -> list[Candidate]:
+    """Every cascade of two singles that is worth having, at the smallest share that keeps the drop.
+
+    `answers` are validation logits after the temperature by name, `reference` the accuracy of the model that came.
+    """
+    found = []
+    for small in singles:
+        for large in singles:
+            if small.cost.mean_ms >= QUICK * large.cost.mean_ms or small.score >= large.score:
+                continue
+            router = choose_threshold(
+                answers[small.name], answers[large.name], labels, reference_accuracy=reference, max_drop=max_drop
+            )
+            if not 0.0 < router.share < 1.0:
+                continue
+            found.append(
+                Candidate(
+                    name=f"{small.name}+{large.name}",
+                    words=f"cascade: {router.share:.0%} of rows go from {small.words} to {large.words}",
+                    score=router.accuracy,
+                    drop=reference - router.accuracy,
+                    cost=expect_cost(small.cost, large.cost, router.share),
+                    members=(small.name, large.name),
+                    router=router,
+                )
+            )
+    return _front(found)
+
+
+def expect_cost(small: Cost, large: Cost, share: float) -> Cost:
+    """The cost of a cascade from its members': the small one always runs, the large one on `share` of the rows."""
+    both = small.p50_ms + large.p50_ms
+    late = None if large.p99_ms is None or small.p99_ms is None else small.p50_ms + large.p99_ms
+    return Cost(
+        p50_ms=small.p50_ms if share < 0.5 else both,
+        mean_ms=small.mean_ms + share * large.mean_ms,
+        p99_ms=late if share >= 0.01 else small.p99_ms,
+        size_bytes=small.size_bytes + large.size_bytes,
+    )
+
+
+def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
+    """The best by the objective among those that hold the budget; else the one that misses it least."""
+    quantity = OBJECTIVES[budget.objective]
+    held = [candidate for candidate in candidates if not candidate.misses(budget)]
+    if held:
+        return min(held, key=lambda c: (getattr(c.cost, quantity), c.drop))
+    return min(
+        candidates,
+        key=lambda c: (budget.excess(drop=c.drop, p99_ms=c.cost.p99_ms, size_bytes=c.cost.size_bytes), c.cost.mean_ms),
+    )
+
+
+def dominator(candidate: Candidate, others: Sequence[Candidate]) -> Candidate | None:
+    """One of `others` that is as good in score, p99, mean and size and better in one; None on the Pareto set."""
+    return next((other for other in others if other is not candidate and _dominates(other, candidate)), None)
+
+
+def find_pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that no other is better than in everything, the fastest first."""
+    found = [candidate for candidate in candidates if dominator(candidate, candidates) is None]
+    return sorted(found, key=lambda candidate: candidate.cost.mean_ms)
+
+
+def _dominates(first: Candidate, second: Candidate) -> bool:
+    ours, theirs = _quantities(first), _quantities(second)
+    return all(a <= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
+
+
+def _quantities(candidate: Candidate) -> tuple[float, ...]:
+    cost = candidate.cost
+    return (candidate.drop, cost.mean_ms, cost.p99_ms or float("inf"), float(cost.size_bytes))
+
+
+def _front(pairs: Sequence[Candidate]) -> list[Candidate]:
+    """Pairs that no other pair beats in score, mean and size: there are hundreds, and most are a shade of another."""
+    kept = []
+    for pair in pairs:
+        ours = (pair.drop, pair.cost.mean_ms, pair.cost.size_bytes)
+        beaten = any(
+            other is not pair
+            and all(a <= b for a, b in zip((other.drop, other.cost.mean_ms, other.cost.size_bytes), ours, strict=True))
+            and (other.drop, other.cost.mean_ms, other.cost.size_bytes) != ours
+            for other in pairs
+        )
+        if not beaten:
+            kept.append(pair)
+    return kept

@@ -1,0 +1,336 @@
+"""From a plan to artifacts: shapes measured untrained, nets trained to imitate the model that came, both doors passed.
+
+Everything costly is done once and kept in the search's folder under a key: the teacher's answers, its trimmed
+vocabularies, each trained net, each exported and quantized file. A search that was killed finds them again.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from toolkit.artifact import Artifact
+from toolkit.classifier import Classifier, load_classifier
+from toolkit.compress.distill import distill
+from toolkit.compress.imitate import Objective
+from toolkit.compress.prune import prune
+from toolkit.compress.quantize import quantize
+from toolkit.compress.scheme import Scheme
+from toolkit.compress.shapes import shapes_after
+from toolkit.compress.student import Student, choose_student
+from toolkit.compress.trim_vocabulary import trim_vocabulary
+from toolkit.data import Data, Split
+from toolkit.encoders import Encoder
+from toolkit.errors import InputError, ToolkitError
+from toolkit.export.onnx import export
+from toolkit.judge.assessment import positive_scores
+from toolkit.judge.ranking import auc
+from toolkit.measure.latency import measure_latency
+from toolkit.nets import build_net, describe_net
+from toolkit.optimize.effort import EFFORTS, recipe_for
+from toolkit.optimize.plan import Plan
+from toolkit.optimize.trial import Cost, Made, Point
+from toolkit.predictor import Predictor
+from toolkit.progress import Progress, silent
+from toolkit.spec import Array, Spec
+from toolkit.stages import Stages
+from toolkit.staging import write_atomically
+from toolkit.train.logbook import read_log
+from toolkit.train.randomness import reproducible
+from toolkit.train.saving import WORK, save_trained
+
+# kind of net -> how its file is quantized; the rest is static: dynamic scales make rows depend on one another
+MODES = {"lstm": "dynamic", "mlp": "weights", "recommender": "weights"}
+TRIALS_FOLDER, TEACHER = "trials", "teacher"
+SECONDS, P99_SAMPLES = 1.0, 1_100
+Watch = Callable[[tuple[Point, ...]], str | None]
+
+
+class GivenUpError(ToolkitError):
+    """A training that was told to stop; its words are the reason. Caught by the search, never seen by a user."""
+
+    def __init__(self, reason: str, curve: tuple[Point, ...]) -> None:
+        super().__init__(reason)
+        self.curve = curve
+
+
+@dataclass(frozen=True)
+class Product:
+    """What making a plan left: how training went, and an artifact for each form of the file."""
+
+    curve: tuple[Point, ...]
+    made: tuple[Made, ...]
+
+
+class Workshop:
+    """Makes and measures for one model (`artifact`) and its `data`, in `folder`."""
+
+    def __init__(
+        self, artifact: Artifact, data: Data, folder: Path, *, seed: int, threads: int, progress: Progress = silent
+    ) -> None:
+        self.artifact, self.data, self.folder = artifact, data, folder
+        self.seed, self.threads, self.progress = seed, threads, progress
+        self.stages = Stages(folder, progress)
+        self._bases: dict[int, Classifier] = {}
+        self._shapes: dict[str, Cost] = {}
+        self._received: dict[tuple[Plan, str], tuple[tuple[Point, ...], str | None]] = {}
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The model as a network of ours; raises `InputError` for one that came as an exported file."""
+        if self.artifact.core.format != "safetensors":
+            raise InputError(f"{self.artifact.folder} is an exported file; what needs a network cannot be done with it")
+        return load_classifier(self.artifact)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the model's net, "" for an exported file."""
+        return str((self.artifact.core.net or {}).get("kind", "")) if self.artifact.core.format == "safetensors" else ""
+
+    @cached_property
+    def teacher(self) -> Predictor:
+        """The model as it answers fastest in fp32: through ONNX Runtime."""
+        if self.kind:
+            exported = self.stages.keep(
+                TEACHER, self.artifact.digest, lambda partial: self._export(self.classifier, partial)
+            )
+        else:
+            exported = self.artifact
+        return Predictor.load(exported, threads=self.threads)
+
+    def measure_shape(self, plan: Plan) -> Cost:
+        """What an untrained net of the plan's shape costs once it is exported and quantized."""
+        net, encoder, kind = self._stand_in(plan)
+        key = str([kind, describe_net(net)["sizes"]])
+        if key not in self._shapes:
+            spec = Spec(self.data.task, encoder.inputs, self.data.labels, encoder.limits)
+            blank = Classifier(name="shape", net=net.eval(), spec=spec, encoder=encoder, split=self.data.record())
+            self.progress("shape", 0, 1, plan.words)
+            with tempfile.TemporaryDirectory() as scratch:
+                exported = self._export(blank, Path(scratch) / "fp32")
+                self._shapes[key] = self.measure(self._quantize(exported, Path(scratch) / "int8", kind, rows=32))
+        return self._shapes[key]
+
+    def train(
+        self, plan: Plan, *, effort: str, start: Path | None = None, watch: Watch | None = None
+    ) -> tuple[Artifact, tuple[Point, ...]]:
+        """The trained net of a plan and how training went (empty when an earlier run had trained it).
+
+        Training starts from the net in `start`, else from what the plan takes over of the teacher. `watch` is shown
+        the curve after each epoch; what it says ends the training: `GivenUpError`.
+        """
+        curve: list[Point] = []
+        trained = self.stages.keep(
+            self._place(plan, effort, "trained"), self._key(plan, effort, start),
+            lambda partial: self._train(plan, partial, effort, start, watch, curve),
+        )  # fmt: skip
+        return trained, tuple(curve)
+
+    def make(
+        self, plan: Plan, *, effort: str = "short", start: Path | None = None, watch: Watch | None = None
+    ) -> Product:
+        """Train the plan (see `train`) and take it through the door and to 8 bits; judge and time both forms."""
+        curve: tuple[Point, ...] = ()
+        classifier: Classifier | None = None
+        if plan.trains:
+            if (plan, effort) in self._received:
+                curve, reason = self._received.pop((plan, effort))
+                if reason is not None:
+                    raise GivenUpError(reason, curve)
+            trained, own = self.train(plan, effort=effort, start=start, watch=watch)
+            curve, classifier = own or curve, load_classifier(trained)
+        elif self.kind:
+            classifier = self._base(plan.get("trim", 0))
+        exported = self.artifact
+        if classifier is not None:
+            exported = self.stages.keep(
+                self._place(plan, effort, "fp32"), [plan.to_json(), classifier.parent, effort],
+                lambda partial: self._export(classifier, partial),
+            )  # fmt: skip
+        kind = describe_net(classifier.net)["kind"] if classifier else ""
+        small = self.stages.keep(
+            self._place(plan, effort, "int8"), exported.digest, lambda partial: self._quantize(exported, partial, kind)
+        )
+        return Product(curve, (self.weigh("fp32", exported), self.weigh("int8", small)))
+
+    def receive(
+        self, plan: Plan, effort: str, start: Path | None, files: Mapping[str, bytes], curve: tuple[Point, ...],
+        reason: str | None,
+    ) -> None:  # fmt: skip
+        """Take what was trained elsewhere, so that `make` finds it; or that it was given up there, and why."""
+        self._received[plan, effort] = (curve, reason)
+        if reason is not None:
+            return
+
+        def unpack(partial: Path) -> None:
+            for path, content in files.items():
+                (partial / path).parent.mkdir(parents=True, exist_ok=True)
+                (partial / path).write_bytes(content)
+
+        self.stages.keep(self._place(plan, effort, "trained"), self._key(plan, effort, start), unpack)
+
+    def _place(self, plan: Plan, effort: str, form: str) -> str:
+        return f"{TRIALS_FOLDER}/{slug(plan)}/{effort}/{form}"
+
+    def _key(self, plan: Plan, effort: str, start: Path | None) -> list[object]:
+        return [plan.to_json(), effort, self.artifact.digest, None if start is None else start.name]
+
+    def weigh_reference(self) -> tuple[Made, Array]:
+        """The model as it came, with its validation answers; kept, so that a resumed search compares with the same."""
+        path = self.folder / "reference" / "reference.json"
+        if path.is_file():
+            kept = Made.from_json(json.loads(path.read_bytes()))
+            if kept.digest == self.artifact.digest:
+                return kept, np.load(path.with_name("validation.npy"), allow_pickle=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        validation = self.data.split("validation")
+        with Predictor.load(self.artifact, threads=1) as predictor:
+            answers = answer(predictor, validation)
+            cost = self._time(predictor, self.artifact)
+        np.save(path.with_name("validation.npy"), answers, allow_pickle=False)
+        score = score_of(answers, validation.labels, self.artifact.spec)
+        made = Made("reference", "", self.artifact.digest, score, cost)
+        write_atomically(path, json.dumps(made.to_json()).encode())
+        return made, answers
+
+    def weigh(self, form: str, artifact: Artifact) -> Made:
+        """Judge an artifact on validation rows and time it; its answers are kept beside it for cascades."""
+        with Predictor.load(artifact, threads=1) as predictor:
+            answers = answer(predictor, self.data.split("validation"))
+            cost = self._time(predictor, artifact)
+        np.save(answers_of(artifact), answers, allow_pickle=False)
+        score = score_of(answers, self.data.split("validation").labels, predictor.spec)
+        inside = artifact.folder.is_relative_to(self.folder)
+        folder = str(artifact.folder.relative_to(self.folder) if inside else artifact.folder)
+        return Made(form, folder, artifact.digest, score, cost)
+
+    def measure(self, artifact: Artifact) -> Cost:
+        """Time single rows for about a second, longer where a p99 needs it."""
+        with Predictor.load(artifact, threads=1) as predictor:
+            return self._time(predictor, artifact)
+
+    def _time(self, predictor: Predictor, artifact: Artifact) -> Cost:
+        rows = self.data.split("validation").examples
+        latency = measure_latency(predictor, rows, seconds=SECONDS, warmup=0.1)
+        if latency.p99_ms is None and latency.mean_ms < 8:
+            latency = measure_latency(predictor, rows, seconds=P99_SAMPLES * latency.mean_ms / 1e3, warmup=0.1)
+        return Cost(latency.p50_ms or latency.mean_ms, latency.mean_ms, latency.p99_ms, artifact.size_bytes)
+
+    def _train(
+        self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None, curve: list[Point]
+    ) -> None:  # fmt: skip
+        begun = time.perf_counter()
+        student = self._student(plan) if start is None else self._grown(start)
+        kind = describe_net(student.net)["kind"]
+        recipe = recipe_for(kind, effort, seed=self.seed, threads=self.threads)
+
+        def look(stage: str, done: int, total: int, words: str = "") -> None:
+            self.progress(stage, done, total, f"{plan.words}: {words}")
+            if stage != "train":
+                return
+            log = read_log(partial / WORK) if (partial / WORK).exists() else ()
+            if len(log) > len(curve):
+                curve[:] = [
+                    Point(row.epoch / recipe.epochs, row.validation_accuracy, time.perf_counter() - begun)
+                    if position >= len(curve) else curve[position]
+                    for position, row in enumerate(log)
+                ]  # fmt: skip
+            reason = watch(tuple(curve)) if watch else None
+            if reason:
+                raise GivenUpError(reason, tuple(curve))
+
+        trained = distill(
+            self.teacher, self.data, student=student.net, encoder=student.encoder, recipe=recipe,
+            objective=Objective(alpha=0.9), copies=EFFORTS[effort].copies, inherited=student.inherited,
+            answers_folder=self.folder / "answers", folder=partial / WORK, progress=look,
+        )  # fmt: skip
+        log = trained.fitted.log
+        curve.extend(
+            Point(row.epoch / recipe.epochs, row.validation_accuracy, time.perf_counter() - begun)
+            for row in log[len(curve) :]
+        )
+        save_trained(replace(trained.classifier, name=slug(plan)), self.data, partial)
+
+    def _student(self, plan: Plan) -> Student:
+        """The net that learns: cut out of the teacher, or a new one with what it can inherit."""
+        sizes = {name: value for name, value in plan.settings if name not in ("trim", "layers")}
+        if not self.kind:
+            return choose_student(self.teacher, self.data, net=plan.family, sizes=sizes, seed=self.seed)
+        base = self._base(plan.get("trim", 0))
+        if plan.family != "prune":
+            return choose_student(
+                base, self.data, net=plan.family, layers=plan.get("layers"), sizes=sizes, seed=self.seed
+            )
+        cut = prune(
+            base, self.data, keep=plan.get("keep"), layers=plan.get("layers"), recover=0,
+            recipe=recipe_for(self.kind, "short", seed=self.seed, threads=self.threads), progress=self.progress,
+        )  # fmt: skip
+        return Student(cut.classifier.net, base.encoder, True, {"cut": dict(plan.settings)})
+
+    def _grown(self, start: Path) -> Student:
+        """The net of an earlier trial, to be trained further."""
+        earlier = load_classifier(start)
+        return Student(earlier.net, earlier.encoder, False, {"trained": earlier.parent})
+
+    def _stand_in(self, plan: Plan) -> tuple[nn.Module, Encoder, str]:
+        if plan.family == "prune":
+            base = self._base(plan.get("trim", 0))
+            described = describe_net(base.net)
+            sizes = shapes_after(cast(Any, base.net).sizes, keep=plan.get("keep"), layers=plan.get("layers"))
+            with reproducible(self.seed, 1):
+                return build_net(described["kind"], vars(sizes)), base.encoder, described["kind"]
+        student = self._student(plan)
+        return student.net, student.encoder, describe_net(student.net)["kind"]
+
+    def _base(self, trim: int) -> Classifier:
+        """The model with a vocabulary trimmed to pieces seen `trim` times (0: as it came)."""
+        if not trim:
+            return self.classifier
+        if trim not in self._bases:
+            found = self.stages.keep(
+                f"trimmed-{trim}", [self.artifact.digest, trim],
+                lambda partial: save_trained(
+                    trim_vocabulary(self.classifier, self.data, floor=trim).classifier, self.data, partial
+                ),
+            )  # fmt: skip
+            self._bases[trim] = load_classifier(found)
+        return self._bases[trim]
+
+    def _export(self, classifier: Classifier, folder: Path) -> Artifact:
+        return export(classifier, folder, examples=self.data.split("validation").examples)[0]
+
+    def _quantize(self, artifact: Artifact, folder: Path, kind: str, *, rows: int = 256) -> Artifact:
+        mode = MODES.get(kind, "static")
+        calibration = self.data.split("train") if mode == "static" else None
+        return quantize(artifact, folder, Scheme(mode=mode, rows=rows, seed=self.seed), calibration=calibration)
+
+
+def answer(predictor: Predictor, split: Split) -> Array:
+    """Logits after the temperature, float32 (rows, classes)."""
+    return predictor.logits(split.examples) / predictor.temperature
+
+
+def score_of(logits: Array, labels: Array, spec: Spec) -> float:
+    """Accuracy; for a recommender the area under the ROC curve."""
+    if spec.task == "recommend":
+        return auc(positive_scores(logits, spec), labels == 1)
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def answers_of(artifact: Artifact) -> Path:
+    """Where the validation answers of a trial's artifact lie: beside its folder, never in it."""
+    return artifact.folder.with_name(f"{artifact.folder.name}.validation.npy")
+
+
+def slug(plan: Plan) -> str:
+    """A plan as the name of a folder."""
+    return "-".join([plan.family, *(f"{name}{value}" for name, value in plan.settings)])
