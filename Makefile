@@ -6,7 +6,7 @@ BIN    := .venv/bin
 READY  := .venv/ready
 BARE   := .venv-bare/ready
 
-.PHONY: demo demo-results test check archives floors tables format clean
+.PHONY: demo demo-results test check archives floors compression search-table replay tables format clean
 
 demo: $(READY)
 	$(BIN)/toolkit demo
@@ -33,6 +33,19 @@ floors: $(READY)
 	$(BIN)/python -m benchmarks.floors
 	$(BIN)/python -m benchmarks.tables
 
+# a model of each kind, searched under a budget and held against what it must reach (two hours)
+compression: $(READY)
+	$(BIN)/python -m benchmarks.compression
+	$(BIN)/python -m benchmarks.tables
+
+# the search against random choice at equal time; the table that both search in takes an hour to make
+search-table: $(READY)
+	$(BIN)/python -m benchmarks.search_table runs/demo/baseline trec runs/search-table
+
+replay: $(READY)
+	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.tables
+
 tables: $(READY)
 	$(BIN)/python -m benchmarks.tables
 
@@ -43,7 +56,7 @@ format: $(READY)
 # everything a developer needs, as pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,optimize,ray,prune,quantize-aware,dev]'
 	touch $@
 
 # what a user gets from the wheel alone, without one extra; tests/test_wheel.py looks into it

@@ -32,6 +32,10 @@ EXTRAS = {
         "sklearn",
         "tensorboard",
     ),
+    "optimize": ("optuna", "matplotlib"),
+    "ray": ("ray",),
+    "prune": ("torch_pruning",),
+    "quantize-aware": ("modelopt",),
     "hub": ("datasets",),
     "tensorrt": ("tensorrt",),
 }

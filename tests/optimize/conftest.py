@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from toolkit.artifact import Artifact
 from toolkit.data import Data
 from toolkit.data.loading import load_data
+from toolkit.optimize import decision, workshop
+from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.train import train
 from toolkit.train.recipes import default_recipe
 from toolkit.train.saving import save_trained
@@ -33,3 +36,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     folder.mkdir()
     classifier = train(data, net="cnn", sizes=SIZES, recipe=recipe).classifier
     return Digits(data, save_trained(classifier, data, folder))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_work() -> Iterator[None]:
+    """Trainings of an epoch and measurements of a part of a second: what is tested is the search, not its answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        epochs = dict.fromkeys(EFFORTS["short"].epochs, 2)
+        patch.setitem(EFFORTS, "short", Effort(1, epochs))
+        patch.setitem(EFFORTS, "long", Effort(2, epochs))
+        patch.setattr(decision, "SECONDS", 0.4)
+        patch.setattr(decision, "ROUNDS", 2)
+        patch.setattr(workshop, "SECONDS", 0.2)
+        yield

@@ -19,7 +19,7 @@ SPACE: dict[str, Choices] = {"quantize": {}, "prune": {"keep": (0.25, 0.5)}}
 
 
 def test_trials_trained_on_a_cluster_are_made_here(digits: Digits, tmp_path: Path) -> None:
-    budget = Budget(max_drop=0.05, hours=0.02)
+    budget = Budget(max_drop=0.05, hours=0.01)
     found = optimize(digits.artifact, digits.data, tmp_path / "s", budget, cluster="local", space=SPACE)
     trained = {trial.plan: trial for trial in found.trials if trial.plan.trains and trial.effort == "short"}
     assert set(trained) == {Plan.of("prune", keep=0.25), Plan.of("prune", keep=0.5)}

@@ -8,7 +8,7 @@
     workshop   a plan to artifacts: shape measured, net trained, exported, quantized
     candidates what was made, and every cascade of two of them
     search     the hour: compare many shortly, finish the few
-    decide     build, measure in one run, judge on test rows, say why each other was dropped
+    decision   build, measure in one run, judge on test rows, say why each other was dropped
 
 Everything is written as it happens, so a search that was killed goes on and one that is interrupted still answers.
 """
@@ -24,7 +24,7 @@ from toolkit.artifact import Artifact
 from toolkit.data import Data
 from toolkit.errors import DataError, InputError
 from toolkit.optimize.budget import Budget
-from toolkit.optimize.decide import Decision, decide
+from toolkit.optimize.decision import Decision, decide
 from toolkit.optimize.plan import Choices, space_of
 from toolkit.optimize.policy import Policy
 from toolkit.optimize.search import FIRST, Announce, Search
@@ -60,8 +60,8 @@ def optimize(
     """Search for the best form of `artifact` (a trained classifier or an exported one) within `budget`, in `folder`.
 
     `folder` is staged or kept from an earlier run of the same search, which goes on. `threads` train; latency is
-    always of one. `cluster` is the address of a Ray cluster that trains the trials; `space` replaces the families and
-    choices of `plan.SPACES`. Raises `InputError` for a model
+    always of one. `cluster` is the address of a Ray cluster that trains the trials; `space` replaces the families
+    and choices of `plan.SPACES`. Raises `InputError` for a model
     and data of different labels, `DataError` without training or validation rows, or with so few that a single one
     is more than the drop allowed.
     """
@@ -69,8 +69,8 @@ def optimize(
     workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, progress=progress)
     reference, answers = workshop.weigh_reference()
     policy = Policy(
-        space or space_of(data.task, workshop.kind), budget, reference=reference.score, rows=len(data.split("validation")),
-        seed=seed, first=FIRST,
+        space or space_of(data.task, workshop.kind), budget, reference=reference.score,
+        rows=len(data.split("validation")), seed=seed, first=FIRST,
     )  # fmt: skip
     announce(
         f"the model that came: {100 * reference.score:.2f} % of {len(data.split('validation'))} validation rows, "

@@ -8,6 +8,7 @@ Ray's: there is no scheduler of our own. A trial whose node is lost is trained b
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from toolkit.optimize.search import Job, Search
 
 LOCAL = "local"
+SECONDS_TO_KNOCK = 5.0
 
 
 class Cluster:
@@ -31,6 +33,7 @@ class Cluster:
     def __init__(self, address: str, search: Search) -> None:
         self._ray = require("ray", extra="ray")
         self._search = search
+        check_reachable(address)
         try:
             options: dict[str, Any] = {} if address == LOCAL else {"address": address}
             self._ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False, **options)
@@ -108,6 +111,17 @@ def train_there(
         files = {p.relative_to(trained.folder).as_posix(): p.read_bytes()
                  for p in sorted(trained.folder.rglob("*")) if p.is_file()}  # fmt: skip
         return files, curve, None
+
+
+def check_reachable(address: str) -> None:
+    """Raise `InputError` at once where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "local", "auto": nothing to knock at
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_KNOCK).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no Ray cluster answers at {address!r}: {error}; start one with ray start --head") from None
 
 
 def _unpack(files: dict[str, bytes], folder: Path) -> None:

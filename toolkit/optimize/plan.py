@@ -18,7 +18,7 @@ from toolkit.errors import InputError
 Choices = Mapping[str, tuple[Any, ...]]
 # vocabularies: 0 is the whole one, 1 the pieces that training rows hold
 _TRIM = (0, 1)
-PRUNED_TRANSFORMER: Choices = {"layers": (1, 2, 3, 4, 6), "keep": (0.25, 0.5, 0.75, 1.0), "trim": _TRIM}
+PRUNED_TRANSFORMER: Choices = {"layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0.5, 0.75), "trim": _TRIM}
 STUDENTS: Mapping[str, Choices] = {
     "transformer": {"layers": (2, 3), "width": (128, 192, 256), "trim": _TRIM},
     "lstm": {"width": (128, 256), "hidden": (64, 128, 192), "trim": _TRIM},

@@ -45,7 +45,7 @@ class Policy:
         self.trials: list[Trial] = []
         self._optuna = optuna
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sampling the groups of a conditional space together is called experimental
+            warnings.simplefilter("ignore")  # sampling groups of a conditional space together is called experimental
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=4, multivariate=True, group=True)
         self._study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
         self._first = [plan for plan in first if plan.family in space]

@@ -2,7 +2,7 @@
 
 Three parts share the time. *Compare*: the policy's plans are trained for a short while. *Finish*: what is nearest to
 being the answer, alone or as the quick member of a cascade, is trained on. *Decide*: the rest is for building,
-measuring and judging, which `finish` does. Ctrl-C ends a part and the next goes on with what there is; a killed
+measuring and judging, which `decision` does. Ctrl-C ends a part and the next goes on with what there is; a killed
 search goes on where it stood.
 """
 
@@ -36,10 +36,11 @@ HOPE = 0.02
 Announce = Callable[[str], None]
 # plans that are sensible on any data, tried before the sampler has seen anything
 FIRST = (
-    Plan.of("prune", layers=3, keep=1.0, trim=0),
+    Plan.of("prune", layers=4, keep=0.25, trim=0),
     Plan.of("lstm", width=128, hidden=128, trim=0),
-    Plan.of("prune", layers=6, keep=0.5, trim=0),
-    Plan.of("prune", layers=2, keep=0.75, trim=0),
+    Plan.of("prune", layers=6, keep=0.25, trim=0),
+    Plan.of("prune", layers=4, keep=0.25, trim=1),
+    Plan.of("prune", layers=2, keep=0.25, trim=0),
     Plan.of("prune", keep=0.25),
     Plan.of("recommender", width=8),
 )

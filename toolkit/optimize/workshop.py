@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from toolkit.artifact import Artifact
+from toolkit.artifact import EVIDENCE, Artifact
 from toolkit.classifier import Classifier, load_classifier
 from toolkit.compress.distill import distill
 from toolkit.compress.imitate import Objective
@@ -45,6 +44,7 @@ from toolkit.spec import Array, Spec
 from toolkit.stages import Stages
 from toolkit.staging import write_atomically
 from toolkit.train.logbook import read_log
+from toolkit.train.overfitting import Epoch
 from toolkit.train.randomness import reproducible
 from toolkit.train.saving import WORK, save_trained
 
@@ -123,17 +123,17 @@ class Workshop:
     def train(
         self, plan: Plan, *, effort: str, start: Path | None = None, watch: Watch | None = None
     ) -> tuple[Artifact, tuple[Point, ...]]:
-        """The trained net of a plan and how training went (empty when an earlier run had trained it).
+        """The trained net of a plan and how its training went.
 
         Training starts from the net in `start`, else from what the plan takes over of the teacher. `watch` is shown
         the curve after each epoch; what it says ends the training: `GivenUpError`.
         """
-        curve: list[Point] = []
         trained = self.stages.keep(
             self._place(plan, effort, "trained"), self._key(plan, effort, start),
-            lambda partial: self._train(plan, partial, effort, start, watch, curve),
+            lambda partial: self._train(plan, partial, effort, start, watch),
         )  # fmt: skip
-        return trained, tuple(curve)
+        epochs = trained.core.steps[-1].settings["recipe"]["epochs"]
+        return trained, curve_of(read_log(trained.folder / EVIDENCE), epochs)
 
     def make(
         self, plan: Plan, *, effort: str = "short", start: Path | None = None, watch: Watch | None = None
@@ -143,11 +143,11 @@ class Workshop:
         classifier: Classifier | None = None
         if plan.trains:
             if (plan, effort) in self._received:
-                curve, reason = self._received.pop((plan, effort))
+                given_up, reason = self._received.pop((plan, effort))
                 if reason is not None:
-                    raise GivenUpError(reason, curve)
-            trained, own = self.train(plan, effort=effort, start=start, watch=watch)
-            curve, classifier = own or curve, load_classifier(trained)
+                    raise GivenUpError(reason, given_up)
+            trained, curve = self.train(plan, effort=effort, start=start, watch=watch)
+            classifier = load_classifier(trained)
         elif self.kind:
             classifier = self._base(plan.get("trim", 0))
         exported = self.artifact
@@ -225,39 +225,23 @@ class Workshop:
             latency = measure_latency(predictor, rows, seconds=P99_SAMPLES * latency.mean_ms / 1e3, warmup=0.1)
         return Cost(latency.p50_ms or latency.mean_ms, latency.mean_ms, latency.p99_ms, artifact.size_bytes)
 
-    def _train(
-        self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None, curve: list[Point]
-    ) -> None:  # fmt: skip
-        begun = time.perf_counter()
+    def _train(self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None) -> None:
         student = self._student(plan) if start is None else self._grown(start)
-        kind = describe_net(student.net)["kind"]
-        recipe = recipe_for(kind, effort, seed=self.seed, threads=self.threads)
+        recipe = recipe_for(describe_net(student.net)["kind"], effort, seed=self.seed, threads=self.threads)
 
         def look(stage: str, done: int, total: int, words: str = "") -> None:
             self.progress(stage, done, total, f"{plan.words}: {words}")
-            if stage != "train":
-                return
-            log = read_log(partial / WORK) if (partial / WORK).exists() else ()
-            if len(log) > len(curve):
-                curve[:] = [
-                    Point(row.epoch / recipe.epochs, row.validation_accuracy, time.perf_counter() - begun)
-                    if position >= len(curve) else curve[position]
-                    for position, row in enumerate(log)
-                ]  # fmt: skip
-            reason = watch(tuple(curve)) if watch else None
-            if reason:
-                raise GivenUpError(reason, tuple(curve))
+            if stage == "train" and watch is not None:
+                curve = curve_of(read_log(partial / WORK), recipe.epochs)
+                reason = watch(curve)
+                if reason:
+                    raise GivenUpError(reason, curve)
 
         trained = distill(
             self.teacher, self.data, student=student.net, encoder=student.encoder, recipe=recipe,
             objective=Objective(alpha=0.9), copies=EFFORTS[effort].copies, inherited=student.inherited,
             answers_folder=self.folder / "answers", folder=partial / WORK, progress=look,
         )  # fmt: skip
-        log = trained.fitted.log
-        curve.extend(
-            Point(row.epoch / recipe.epochs, row.validation_accuracy, time.perf_counter() - begun)
-            for row in log[len(curve) :]
-        )
         save_trained(replace(trained.classifier, name=slug(plan)), self.data, partial)
 
     def _student(self, plan: Plan) -> Student:
@@ -324,6 +308,11 @@ def score_of(logits: Array, labels: Array, spec: Spec) -> float:
     if spec.task == "recommend":
         return auc(positive_scores(logits, spec), labels == 1)
     return float((logits.argmax(axis=1) == labels).mean())
+
+
+def curve_of(log: Sequence[Epoch], epochs: int) -> tuple[Point, ...]:
+    """The log of a training as points: share of `epochs`, validation accuracy, seconds."""
+    return tuple(Point(row.epoch / epochs, row.validation_accuracy, row.seconds) for row in log)
 
 
 def answers_of(artifact: Artifact) -> Path:

@@ -1,0 +1,183 @@
+"""The search against random choice, on a recorded table of trials: equal time, many seeds.
+
+    python -m benchmarks.replay            (make replay)
+
+Both see the same table (`search-table.json`, where every plan was trained to its end). Time is what the table says
+each training took, epoch by epoch. The search is the code of `toolkit.optimize.policy`: it knows the cost of a shape
+before it trains, passes over what cannot be better, and gives up what falls behind. Random choice trains plans in a
+random order, each to its end. Measured is the mean latency of the fastest single model found that loses no more than
+the drop allowed on validation rows, at equal times; the model quantized without training is everybody's first.
+
+Writes `benchmarks/results/replay.json`. Bias: the plans tried first were chosen by the authors, who know TREC.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search_table import RESULTS as TABLE
+from toolkit.machine import describe_machine
+from toolkit.optimize.budget import Budget
+from toolkit.optimize.plan import Choices, Plan
+from toolkit.optimize.policy import Policy, give_up
+from toolkit.optimize.search import FIRST
+from toolkit.optimize.trial import MADE, STOPPED, Made, Trial
+from toolkit.staging import write_atomically
+
+RESULTS = Path(__file__).parent / "results" / "replay.json"
+SEEDS = 20
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the time that the whole table takes
+SHAPE_SECONDS = 3.0  # what measuring an untrained shape takes
+DROPS = (0.01, 0.02, 0.03)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model found, and the seconds of search until then."""
+
+    seconds: float
+    made: Made
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The table: trials by plan, and what all begin with."""
+
+    space: dict[str, Choices]
+    reference: float
+    rows: int
+    untrained: tuple[Made, ...]
+    trials: dict[Plan, Trial]
+
+    @property
+    def seconds(self) -> float:
+        """What training everything took."""
+        return sum(trial.seconds for trial in self.trials.values())
+
+
+def read_table(path: Path = TABLE) -> Recorded:
+    """The table as `benchmarks.search_table` wrote it."""
+    value = json.loads(path.read_bytes())
+    trials = [Trial.from_json(row) for row in value["trials"]]
+    return Recorded(
+        {family: {name: tuple(found) for name, found in choices.items()} for family, choices in value["space"].items()},
+        value["reference"]["score"],
+        value["rows"],
+        tuple(Made.from_json(row) for row in value["untrained"]),
+        {trial.plan: trial for trial in trials},
+    )
+
+
+def search(table: Recorded, budget: Budget, seed: int) -> list[Found]:
+    """What the policy finds and when, until nothing is left."""
+    first = [plan for plan in map(without_trim, FIRST) if plan in table.trials]
+    policy = Policy(table.space, budget, reference=table.reference, rows=table.rows, seed=seed, first=first)
+    policy.trials.append(Trial(0, Plan.of("quantize"), MADE, "made", made=table.untrained))
+    clock, found = 0.0, [Found(0.0, made) for made in table.untrained]
+    known: set[Plan] = set()
+    while (proposed := policy.propose(lambda plan: table.trials[plan].shape)) is not None:
+        passed = {trial.plan for trial in policy.trials} | {proposed[0]}
+        clock += SHAPE_SECONDS * len(passed - known - {Plan.of("quantize")})
+        known |= passed
+        recorded = table.trials[proposed[0]]
+        for place, point in enumerate(recorded.curve, start=1):
+            if give_up(recorded.shape, recorded.curve[:place], policy.trials, table.rows) is not None:
+                clock += point.seconds
+                policy.observe(
+                    Trial(len(policy.trials), recorded.plan, STOPPED, "given up", shape=recorded.shape,
+                          curve=recorded.curve[:place])
+                )  # fmt: skip
+                break
+        else:
+            clock += recorded.seconds
+            found += [Found(clock, made) for made in recorded.made]
+            policy.observe(Trial(len(policy.trials), recorded.plan, MADE, "made", shape=recorded.shape,
+                                 curve=recorded.curve, made=recorded.made))  # fmt: skip
+    return found
+
+
+def choose_randomly(table: Recorded, seed: int) -> list[Found]:
+    """What training plans in a random order finds and when."""
+    plans = list(table.trials)
+    clock, found = 0.0, [Found(0.0, made) for made in table.untrained]
+    for place in np.random.default_rng(seed).permutation(len(plans)).tolist():
+        recorded = table.trials[plans[place]]
+        clock += recorded.seconds
+        found += [Found(clock, made) for made in recorded.made]
+    return found
+
+
+def best_by(found: Sequence[Found], seconds: float, table: Recorded, max_drop: float) -> float:
+    """Mean latency of the fastest within the drop that was found by then."""
+    held = [f.made.cost.mean_ms for f in found
+            if f.seconds <= seconds and table.reference - f.made.score <= max_drop + 1e-9]  # fmt: skip
+    return min(held, default=table.untrained[0].cost.mean_ms)
+
+
+def compare(table: Recorded) -> list[dict[str, Any]]:
+    """Random choice over the search, latency by latency: above 1 the search had found the faster model."""
+    rows = []
+    for max_drop in DROPS:
+        budget = Budget(max_drop=max_drop)
+        ours = [search(table, budget, seed) for seed in range(SEEDS)]
+        theirs = [choose_randomly(table, seed) for seed in range(SEEDS)]
+        for share in SHARES:
+            at = share * table.seconds
+            pairs = [
+                (best_by(a, at, table, max_drop), best_by(b, at, table, max_drop))
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+            ratios = np.log([random / search for search, random in pairs])
+            low, high = interval(ratios)
+            rows.append({
+                "max_drop": max_drop, "share_of_time": share, "seconds": at,
+                "search_ms": float(np.median([pair[0] for pair in pairs])),
+                "random_ms": float(np.median([pair[1] for pair in pairs])),
+                "random_over_search": {"value": float(np.exp(ratios.mean())), "low": low, "high": high},
+                "search_better": int((ratios > 1e-9).sum()), "equal": int((abs(ratios) <= 1e-9).sum()),
+                "random_better": int((ratios < -1e-9).sum()),
+            })  # fmt: skip
+    return rows
+
+
+def interval(values: Any, *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the geometric mean of ratios, given their logarithms."""
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), (10_000, len(values)))].mean(axis=1)
+    low, high = np.exp(np.percentile(means, [2.5, 97.5]))
+    return float(low), float(high)
+
+
+def without_trim(plan: Plan) -> Plan:
+    """The plan as the table has it: the table keeps whole vocabularies."""
+    return Plan.of(plan.family, **{name: value for name, value in plan.settings if name != "trim"})
+
+
+def main() -> int:
+    """Replay, print and write."""
+    table = read_table()
+    rows = compare(table)
+    for row in rows:
+        ratio = row["random_over_search"]
+        print(
+            f"drop {row['max_drop']:.2f}, {row['seconds'] / 60:5.1f} min: search {row['search_ms']:.2f} ms, random "
+            f"{row['random_ms']:.2f} ms, {ratio['value']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f}); better in "
+            f"{row['search_better']}, equal in {row['equal']}, worse in {row['random_better']} of {SEEDS}"
+        )
+    document = {
+        "schema_version": 1, "seeds": SEEDS, "plans": len(table.trials), "table_seconds": table.seconds, "rows": rows,
+        "machine": describe_machine().to_json(),
+    }  # fmt: skip
+    write_atomically(RESULTS, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
