@@ -53,8 +53,11 @@ class Classifier:
     sample: Arrays | None = None
 
     def after(self, step: Step, net: nn.Module) -> Classifier:
-        """This classifier with another net, and the step that made it added to the lineage."""
-        return replace(self, net=net, steps=(*self.steps, step))
+        """This classifier with another net, and the step that made it added to the lineage.
+
+        The temperature is 1 again: one that was fitted to the old net says nothing of the new one.
+        """
+        return replace(self, net=net, steps=(*self.steps, step), temperature=1.0)
 
     @property
     def parameters(self) -> int:

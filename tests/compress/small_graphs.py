@@ -52,6 +52,27 @@ def norm_then_products() -> bytes:
     return model_of(nodes, *shapes, weights)
 
 
+def two_layers(rows: int | str = "n", **attributes: Any) -> bytes:
+    """x (rows, 64) -> Gemm, Relu, Gemm -> logits (rows, 48), as a net of two layers is exported; `rows` may be fixed.
+
+    `attributes` go to the first product.
+    """
+    random = np.random.default_rng(2)
+    weights = {
+        "first.weight": random.normal(size=(128, WIDTH)) / 8,
+        "first.bias": random.normal(size=128),
+        "last.weight": random.normal(size=(CLASSES * 8, 128)) / 8,
+        "last.bias": random.normal(size=CLASSES * 8),
+    }
+    first = {"name": "first", "transB": 1, **attributes}
+    nodes = [
+        helper.make_node("Gemm", ["x", "first.weight", "first.bias"], ["hidden"], **first),
+        helper.make_node("Relu", ["hidden"], ["active"], name="relu"),
+        helper.make_node("Gemm", ["active", "last.weight", "last.bias"], ["logits"], name="last", transB=1),
+    ]
+    return model_of(nodes, [declare("x", [rows, WIDTH])], [declare("logits", [rows, CLASSES * 8])], weights)
+
+
 def token_convolution() -> bytes:
     """ids (n, length) -> rows of a table -> Conv over tokens, Relu, largest over tokens -> Gemm -> logits (n, 6)."""
     random = np.random.default_rng(1)

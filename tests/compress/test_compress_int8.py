@@ -6,7 +6,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from small_graphs import declare, model_of, nodes_of, norm_then_products, rows_of, run, token_convolution, weights_of
+from small_graphs import (
+    declare,
+    model_of,
+    nodes_of,
+    norm_then_products,
+    rows_of,
+    run,
+    token_convolution,
+    two_layers,
+    weights_of,
+)
 
 from toolkit.compress.int8 import apply, find_nodes, prepare, prepare_graph, quantize_graph
 from toolkit.compress.scheme import Scheme
@@ -115,6 +125,45 @@ def test_a_table_named_stays_float() -> None:
     made = quantize_graph(model, Scheme(keep_float=("lookup",)), batches=[rows_of(model, 16)])
     assert "embedding table" not in made.int8
     assert "table" in weights_of(made.model)
+
+
+@pytest.mark.parametrize("rows", ["n", 1], ids=["any rows", "one row"])
+def test_a_dynamic_gemm_is_an_integer_product(rows: int | str) -> None:
+    model = two_layers(rows)
+    made = quantize_graph(model, Scheme("dynamic"))
+    assert made.int8 == {"Gemm": 2}
+    assert made.left == {}
+    assert len(nodes_of(made.model, "MatMulInteger")) == 2
+    assert not nodes_of(made.model, "MatMul")
+    assert not nodes_of(made.model, "Gemm")
+    one = rows_of(model, 1)
+    assert _relative(run(model, one), run(made.model, one)) < 0.05
+
+
+@pytest.mark.parametrize("mode", ["static", "weights"])
+def test_a_gemm_of_fixed_shapes_has_its_weights_in_8_bits(mode: str) -> None:
+    model = two_layers(1)
+    made = quantize_graph(model, Scheme(mode), batches=[rows_of(model, 1, seed=seed) for seed in range(16)])
+    assert made.int8["Gemm"] == 2
+    assert made.left == {}
+    found = weights_of(made.model)
+    assert not {"first.weight", "last.weight"} & set(found)
+    assert sum(value.dtype == np.int8 and value.ndim == 2 for value in found.values()) == 2
+
+
+def test_what_stays_float_although_it_was_asked_for_is_refused_by_name() -> None:
+    model = two_layers(alpha=0.5)  # ONNX Runtime has no dynamic form of it
+    with pytest.raises(InputError, match="mode dynamic cannot quantize Gemm 'first', it stayed float; name it in keep"):
+        quantize_graph(model, Scheme("dynamic"))
+    made = quantize_graph(model, Scheme("dynamic", keep_float=("first",)))
+    assert (made.int8, made.left) == ({"Gemm": 1}, {"Gemm": 1})
+    assert quantize_graph(model, Scheme(), batches=[rows_of(model, 16)]).int8["Gemm"] == 2
+
+
+def test_products_in_4_bits_and_those_that_get_8_are_counted_apart() -> None:
+    made = quantize_graph(norm_then_products(), Scheme("weights", bits=4))
+    assert (made.int4, made.int8, made.left) == ({"MatMul": 2}, {"Gemm": 1}, {})
+    assert len(nodes_of(made.model, "MatMulNBits")) == 2
 
 
 def test_a_name_that_is_not_quantized_is_refused_with_those_that_are() -> None:

@@ -145,6 +145,21 @@ def test_rows_of_one_length_share_a_run_without_padding(transformer: Sample) -> 
     assert len(rows.batches) < 60
 
 
+@pytest.mark.parametrize(
+    ("mode", "products"), [("dynamic", "MatMulInteger"), ("static", "DequantizeLinear"), ("weights", "Cast")]
+)
+def test_the_dense_layers_of_an_mlp_are_in_8_bits(mode: str, products: str, tmp_path: Path) -> None:
+    classifier = make_classifier("mlp", width=32, hidden=(64,))
+    artifact, _ = export(replace(classifier, split=None, training_rows=None), tmp_path / "fp32", examples=TEXTS)
+    rows = Split(TEXTS, np.zeros(len(TEXTS), dtype=np.int64))
+    made = quantize(artifact, _folder(tmp_path), Scheme(mode), calibration=rows if mode == "static" else None)
+    settings = made.core.steps[-1].settings
+    assert (settings["int8"], settings["float"]) == ({"Gemm": 1}, {"Gemm": 1}), "the last one is small and decides"
+    assert products in _operators(made)
+    tensors = onnx.load_from_string(made.read("model.onnx")).graph.initializer
+    assert [tensor.data_type for tensor in tensors if sorted(tensor.dims) == [64, 64]] == [onnx.TensorProto.INT8]
+
+
 def test_an_lstm_is_quantized_in_dynamic_mode(lstm: Sample, tmp_path: Path) -> None:
     made = quantize(lstm.artifact, _folder(tmp_path), Scheme("dynamic"))
     assert made.core.steps[-1].settings["int8"]["LSTM"] == 1

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compress_samples import Sample
+import torch
+from compress_samples import Sample, short_recipe
 from scipy.optimize import minimize_scalar
 from small_classifiers import examples_of, make_classifier
 
 from toolkit.artifact import CORE, Artifact, load_artifact
-from toolkit.classifier import load_classifier, save_classifier
+from toolkit.classifier import copy_net, load_classifier, save_classifier
 from toolkit.compress.cascade import cascade
+from toolkit.compress.distill import distill
+from toolkit.compress.mask import mask
+from toolkit.compress.prune import cut, prune
 from toolkit.compress.quantize import quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.temperature import (
@@ -24,9 +28,10 @@ from toolkit.compress.temperature import (
     refit_temperature,
 )
 from toolkit.data import Data, Split
+from toolkit.encoders.text import TokenEncoder
 from toolkit.errors import DataError, InputError
 from toolkit.export.onnx import export
-from toolkit.lineage import Step
+from toolkit.nets import build_net
 from toolkit.predictor import Predictor
 from toolkit.spec import Array, softmax
 
@@ -109,6 +114,21 @@ def test_the_temperature_is_found_and_is_the_one_that_scipy_finds(temperature: f
     assert np.array_equal((logits / found).argmax(1), logits.argmax(1))
 
 
+def test_a_net_that_is_three_times_as_sure_gets_three_times_the_temperature(lstm: Sample, tmp_path: Path) -> None:
+    validation = lstm.data.split("validation")
+    sure = copy_net(lstm.classifier.net)
+    with torch.no_grad():
+        for parameter in sure.classifier.parameters():  # type: ignore[union-attr]
+            parameter.mul_(3.0)
+    surer = save_classifier(replace(lstm.classifier, net=sure), tmp_path / "sure")
+    made = refit_temperature(surer, _folder(tmp_path, "made"), validation=validation)
+    calibrated = refit_temperature(lstm.artifact, _folder(tmp_path, "calibrated"), validation=validation)
+    assert made.core.temperature == pytest.approx(3 * calibrated.core.temperature, rel=1e-3)
+    with Predictor.load(made) as first, Predictor.load(calibrated) as second:
+        told = second.probabilities(validation.examples)
+        assert first.probabilities(validation.examples) == pytest.approx(told, abs=1e-4)
+
+
 @pytest.mark.parametrize("labels", [lambda logits: logits.argmax(1), lambda logits: logits.argmin(1)])
 def test_there_is_none_where_every_row_is_right_or_wrong(labels: Callable[[Array], Array]) -> None:
     logits, _ = _drawn(1.0, rows=200)
@@ -165,12 +185,32 @@ def test_a_cascade_is_refused_by_name(lstm: Sample, tmp_path: Path) -> None:
         refit_temperature(both, _folder(tmp_path, "made"), validation=validation)
 
 
-def test_a_temperature_travels_with_its_net_and_not_to_another(tmp_path: Path) -> None:
-    classifier = replace(make_classifier("transformer"), temperature=2.5)
-    save_classifier(classifier, tmp_path / "net")
+def test_a_temperature_travels_with_its_net_and_not_to_another(lstm: Sample, tmp_path: Path) -> None:
+    validation = lstm.data.split("validation")
+    save_classifier(replace(lstm.classifier, temperature=2.5), tmp_path / "net")
     loaded = load_classifier(tmp_path / "net")
     assert loaded.temperature == 2.5
-    artifact, _ = export(loaded, _folder(tmp_path, "onnx"), examples=examples_of("transformer"))
+    artifact, _ = export(loaded, _folder(tmp_path, "onnx"), examples=validation.examples)
     assert artifact.core.temperature == 2.5
     assert quantize(artifact, _folder(tmp_path, "int8"), Scheme(mode="dynamic")).core.temperature == 2.5
-    assert loaded.after(Step("prune"), make_classifier("transformer", heads=(1, 1, 1)).net).temperature == 1.0
+    pruned = mask(loaded, lstm.data, keep=0.5, recover=0).classifier
+    assert pruned.temperature == 1.0
+
+
+def test_what_is_pruned_or_distilled_has_a_temperature_of_its_own(trec: Data, lstm: Sample) -> None:
+    """The fitted one stays with the net that it was fitted to, whether the new net was trained or only cut."""
+    encoder = lstm.classifier.encoder
+    assert isinstance(encoder, TokenEncoder)
+    sizes = {"width": 16, "heads": (2, 2), "head_width": 8, "feed_forward": (64, 64), "positions": encoder.max_length,
+             "vocabulary": encoder.vocabulary_size, "labels": len(trec.labels)}  # fmt: skip
+    net = build_net("transformer", sizes).eval()
+    fitted = replace(lstm.classifier, net=net, temperature=2.5)
+    recipe = short_recipe("transformer", epochs=1)
+    made = {
+        "cut": cut(fitted, trec, keep=0.5),
+        "pruned": prune(fitted, trec, keep=0.5, recover=0, recipe=recipe).classifier,
+        "recovered": prune(fitted, trec, keep=0.5, recover=1, recipe=recipe).classifier,
+        "distilled": distill(fitted, trec, student=net, encoder=encoder, recipe=recipe).classifier,
+    }
+    assert {name: classifier.temperature for name, classifier in made.items()} == dict.fromkeys(made, 1.0)
+    assert fitted.temperature == 2.5

@@ -153,6 +153,16 @@ def test_counting_every_text_is_a_no_op(classifier: Classifier, trec: Data) -> N
     assert again.coverage.accuracy_after == again.coverage.accuracy_before
 
 
+def test_every_kind_still_exports_with_parity(classifier: Classifier, trec: Data, tmp_path: Path) -> None:
+    """Cut to ids up to the last of the smaller table: none reaches past it."""
+    trimmed = trim_vocabulary(classifier, trec, floor=2)
+    artifact, parity = export(trimmed.classifier, tmp_path)
+    assert parity.passed()
+    examples = trec.split("test").examples[:20]
+    with Predictor.load(artifact, threads=1) as predictor:
+        assert predictor.logits(examples) == pytest.approx(_run(trimmed.classifier, examples), abs=1e-4)
+
+
 def test_it_is_saved_exported_and_answers_alike(lstm: Sample, tmp_path: Path) -> None:
     """A trained net: its sample is of the new ids, so an export needs no examples and parity holds."""
     trimmed = trim_vocabulary(lstm.classifier, lstm.data, floor=2)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from toolkit.data.loading import load_data
@@ -131,6 +134,20 @@ def test_what_lost_a_piece_is_spelled_and_not_unknown(encoder: TokenEncoder, tex
     assert gone <= 0.02 * len(rows)
 
 
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(string.ascii_letters + " ", min_size=1, max_size=60))
+def test_any_letters_are_spelled_where_they_were_known(encoder: TokenEncoder, text: str) -> None:
+    """With single signs only: no new unknown, and the pieces put together are the text."""
+    small, _ = keep_pieces(encoder, [])
+    unknown = {"[UNK]", "<unk>"}
+    before, after = (one.tokenizer.encode(text, add_special_tokens=False).tokens for one in (encoder, small))
+    assert sum(piece in unknown for piece in after) <= sum(piece in unknown for piece in before)
+    if not unknown & set(before):
+        bare = [piece.removeprefix("##").removesuffix("</w>").strip("Ġ▁") for piece in after]
+        assert all(len(piece) <= 1 for piece in bare)
+        assert "".join(bare).lower() == text.replace(" ", "").lower()
+
+
 def test_keeping_all_keeps_every_id(encoder: TokenEncoder, texts: list[str]) -> None:
     small, old = keep_pieces(encoder, range(encoder.vocabulary_size))
     assert old == list(range(encoder.vocabulary_size))
@@ -216,6 +233,20 @@ def test_a_bpe_keeps_every_way_to_a_piece() -> None:
     assert [old[piece] for piece in _rows(small, ["xabc"])[0]] == _rows(encoder, ["xabc"])[0]
 
 
+@pytest.mark.parametrize("kind", ["byte-level BPE", "BPE with word ends"])
+def test_a_merge_stays_where_its_parts_and_its_result_do(kind: str, texts: list[str]) -> None:
+    encoder = TokenEncoder(KINDS[kind](texts))
+    small, _ = keep_pieces(encoder, count_pieces(encoder, texts[:50]))
+    before, after = (json.loads(one.files()["tokenizer.json"])["model"] for one in (encoder, small))
+
+    def possible(merge: str | list[str]) -> bool:
+        first, second = merge.split(" ") if isinstance(merge, str) else merge
+        return {first, second, first + second} <= set(after["vocab"])
+
+    assert after["merges"] == [merge for merge in before["merges"] if possible(merge)]
+    assert 0 < len(after["merges"]) < len(before["merges"])
+
+
 def test_a_bpe_of_inner_marks_names_its_results_without_them() -> None:
     vocabulary = {piece: number for number, piece in enumerate(["a", "##b", "##c", "ab", "abc", "##bc"])}
     merges = [("a", "##b"), ("ab", "##c"), ("##b", "##c")]
@@ -224,6 +255,15 @@ def test_a_bpe_of_inner_marks_names_its_results_without_them() -> None:
     small, old = keep_pieces(encoder, [vocabulary["abc"]])
     assert old == [0, 1, 2, 3, 4]
     assert [old[piece] for piece in _rows(small, ["abc"])[0]] == _rows(encoder, ["abc"])[0] == [4]
+
+
+def test_a_word_that_greed_could_not_cut_may_become_known() -> None:
+    """The limit of a WordPiece in which a sign is no piece by itself: "ab" was a way that led nowhere."""
+    model = models.WordPiece({"[UNK]": 0, "a": 1, "ab": 2, "##bX": 3}, unk_token="[UNK]")
+    encoder = TokenEncoder(Tokenizer(model).to_str().encode())
+    small, old = keep_pieces(encoder, [3])
+    assert _rows(encoder, ["abX"]) == [[0]]
+    assert [old[piece] for piece in _rows(small, ["abX"])[0]] == [1, 3]
 
 
 @pytest.mark.parametrize("change", [{}, {"type": None}])

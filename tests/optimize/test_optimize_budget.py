@@ -24,7 +24,7 @@ def test_sizes_are_read_with_their_unit(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["5", "ms", "-5ms", "5 minutes", "5ms5ms", "", "nanms", "1e3ms"])
 def test_a_quantity_without_a_known_unit_is_refused(text: str) -> None:
-    with pytest.raises(RecipeError, match="is no a time"):
+    with pytest.raises(RecipeError, match="is not a time"):
         parse_milliseconds(text)
 
 

@@ -13,8 +13,11 @@ from small_classifiers import TEXTS, make_classifier
 
 from toolkit.artifact import Artifact
 from toolkit.classifier import save_classifier
+from toolkit.compress.cascade import cascade
+from toolkit.data import Split
 from toolkit.errors import ArtifactError, InputError
 from toolkit.export.onnx import export
+from toolkit.routing import MEMBERS, join_arrays
 from toolkit.runners import FORMATS, Runner, open_runner
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array
@@ -22,7 +25,7 @@ from toolkit.spec import Array
 CLASSIFIER = make_classifier("transformer")
 ARRAYS = CLASSIFIER.encoder.encode(TEXTS)
 EXPECTED = CLASSIFIER.run(ARRAYS)
-CASES = ("onnx-cpu", "onnx-cuda", "safetensors-cpu")
+CASES = ("onnx-cpu", "onnx-cuda", "safetensors-cpu", "cascade-cpu")
 
 Opener = Callable[..., Runner]
 
@@ -31,13 +34,38 @@ Opener = Callable[..., Runner]
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("runners")
     exported, _ = export(CLASSIFIER, folder / "onnx", examples=TEXTS)
-    return {"onnx": exported, "safetensors": save_classifier(CLASSIFIER, folder / "trained")}
+    # one that knows no training rows takes any to choose a threshold on
+    member, _ = export(replace(CLASSIFIER, split=None, training_rows=None), folder / "member", examples=TEXTS)
+    rows = Split(TEXTS, EXPECTED.argmax(axis=1))
+    return {
+        "onnx": exported,
+        "safetensors": save_classifier(CLASSIFIER, folder / "trained"),
+        "cascade": cascade(member, member, folder / "cascade", validation=rows, share=0.5),
+    }
 
 
 @pytest.fixture(params=CASES)
-def opened(request: pytest.FixtureRequest, artifacts: dict[str, Artifact]) -> Opener:
+def case(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def arrays(case: str) -> dict[str, Array]:
+    """The rows, as this case takes them."""
+    return join_arrays(dict.fromkeys(MEMBERS, ARRAYS)) if case.startswith("cascade") else ARRAYS
+
+
+@pytest.fixture
+def expected(case: str) -> Array:
+    """The logits; those of a cascade are over the temperature of its members."""
+    return EXPECTED / np.float32(CLASSIFIER.temperature) if case.startswith("cascade") else EXPECTED
+
+
+@pytest.fixture
+def opened(case: str, artifacts: dict[str, Artifact]) -> Opener:
     """Opens the runner of this case; its keyword arguments are `open_runner`'s."""
-    format_, provider = request.param.split("-")
+    format_, provider = case.split("-")
     available = onnxruntime.get_available_providers()
     if provider == "cuda" and "CUDAExecutionProvider" not in available:
         pytest.skip(f"this ONNX Runtime has no CUDAExecutionProvider; it has {', '.join(available)}")
@@ -48,72 +76,77 @@ def opened(request: pytest.FixtureRequest, artifacts: dict[str, Artifact]) -> Op
     return opener
 
 
-def row(index: int) -> dict[str, Array]:
-    return {name: array[index : index + 1] for name, array in ARRAYS.items()}
+def row(arrays: dict[str, Array], index: int) -> dict[str, Array]:
+    return {name: array[index : index + 1] for name, array in arrays.items()}
 
 
-def test_logits_are_the_classifiers_float32_one_row_an_example(opened: Opener) -> None:
+def test_logits_are_the_classifiers_float32_one_row_an_example(
+    opened: Opener, arrays: dict[str, Array], expected: Array
+) -> None:
     with opened() as runner:
-        logits = runner.run(ARRAYS)
+        logits = runner.run(arrays)
     assert logits.dtype == np.float32
     assert logits.shape == (len(TEXTS), 3)
-    assert np.allclose(logits, EXPECTED, atol=1e-4)
+    assert np.allclose(logits, expected, atol=1e-4)
 
 
-def test_the_same_arrays_give_the_same_bytes(opened: Opener) -> None:
+def test_the_same_arrays_give_the_same_bytes(opened: Opener, arrays: dict[str, Array]) -> None:
     with opened() as runner:
-        assert np.array_equal(runner.run(ARRAYS), runner.run(ARRAYS))
+        assert np.array_equal(runner.run(arrays), runner.run(arrays))
 
 
-def test_the_order_of_the_inputs_does_not_count(opened: Opener) -> None:
-    turned = dict(reversed(ARRAYS.items()))
-    assert list(turned) != list(ARRAYS)
+def test_the_order_of_the_inputs_does_not_count(opened: Opener, arrays: dict[str, Array]) -> None:
+    turned = dict(reversed(arrays.items()))
+    assert list(turned) != list(arrays)
     with opened() as runner:
-        assert np.array_equal(runner.run(turned), runner.run(ARRAYS))
+        assert np.array_equal(runner.run(turned), runner.run(arrays))
 
 
-def test_a_batch_of_one_is_the_row_of_a_batch(opened: Opener) -> None:
+def test_a_batch_of_one_is_the_row_of_a_batch(opened: Opener, arrays: dict[str, Array]) -> None:
     with opened() as runner:
-        together = runner.run(ARRAYS)
-        alone = np.concatenate([runner.run(row(index)) for index in range(len(TEXTS))])
+        together = runner.run(arrays)
+        alone = np.concatenate([runner.run(row(arrays, index)) for index in range(len(TEXTS))])
     assert np.allclose(together, alone, atol=1e-5)
 
 
-def test_arrays_are_left_as_they_were(opened: Opener) -> None:
-    before = {name: array.copy() for name, array in ARRAYS.items()}
+def test_arrays_are_left_as_they_were(opened: Opener, arrays: dict[str, Array]) -> None:
+    before = {name: array.copy() for name, array in arrays.items()}
     with opened() as runner:
-        runner.run(ARRAYS)
-    assert all(np.array_equal(ARRAYS[name], array) for name, array in before.items())
+        runner.run(arrays)
+    assert all(np.array_equal(arrays[name], array) for name, array in before.items())
 
 
-def test_arrays_that_are_views_are_taken(opened: Opener) -> None:
-    views = {name: np.asfortranarray(array)[::2] for name, array in ARRAYS.items()}
+def test_arrays_that_are_views_are_taken(opened: Opener, arrays: dict[str, Array], expected: Array) -> None:
+    views = {name: np.asfortranarray(array)[::2] for name, array in arrays.items()}
     with opened() as runner:
-        assert np.allclose(runner.run(views), EXPECTED[::2], atol=1e-4)
+        assert np.allclose(runner.run(views), expected[::2], atol=1e-4)
 
 
-def test_a_closed_runner_refuses(opened: Opener) -> None:
+def test_a_closed_runner_refuses(opened: Opener, arrays: dict[str, Array]) -> None:
     runner = opened()
     runner.close()
     runner.close()  # twice does no harm
     with pytest.raises(InputError, match="this runner is closed"):
-        runner.run(ARRAYS)
+        runner.run(arrays)
 
 
-def test_the_context_closes(opened: Opener) -> None:
+def test_the_context_closes(opened: Opener, arrays: dict[str, Array]) -> None:
     with opened() as runner:
-        runner.run(row(0))
+        runner.run(row(arrays, 0))
     with pytest.raises(InputError, match="this runner is closed"):
-        runner.run(row(0))
+        runner.run(row(arrays, 0))
 
 
-def test_facts_name_what_runs(opened: Opener) -> None:
+def test_facts_name_what_runs(opened: Opener, case: str, arrays: dict[str, Array]) -> None:
     with opened(threads=2) as runner:
-        runner.run(row(0))
+        runner.run(row(arrays, 0))
         facts = runner.facts()
-    assert set(facts) == {"runtime", "provider", "threads", "precision"}
+    parts = facts["members"].values() if case.startswith("cascade") else [facts]
+    assert all(set(part) == {"runtime", "provider", "threads", "precision"} for part in parts)
+    extra = {"router", "members"} if case.startswith("cascade") else set()
+    assert set(facts) == {"runtime", "provider", "threads", "precision"} | extra
     assert facts["threads"] == 2
-    assert facts["precision"] == "fp32"
+    assert facts["precision"] == ("fp32+fp32" if extra else "fp32")
     assert any(char.isdigit() for char in facts["runtime"])
     assert facts["provider"]
 
@@ -128,7 +161,7 @@ def test_an_unknown_provider_is_refused(format_: str, artifacts: dict[str, Artif
 def test_a_provider_that_is_not_here_is_refused_and_never_replaced(
     format_: str, artifacts: dict[str, Artifact]
 ) -> None:
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and format_ == "onnx":
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and format_ != "safetensors":
         pytest.skip("this ONNX Runtime has CUDAExecutionProvider")
     with pytest.raises(InputError, match=r"cuda|CUDAExecutionProvider"):
         open_runner(artifacts[format_], provider="cuda")

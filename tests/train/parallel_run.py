@@ -21,7 +21,7 @@ ROWS = (37, 33)
 
 def gradients(rows: int) -> tuple[dict[str, Array], str]:
     """name.step -> gradient after each step, and the digest of the final weights."""
-    net, encoder = minilm()
+    net, encoder = minilm(1)
     train, validation = trec_rows()
     found: dict[str, Array] = {}
 
@@ -31,7 +31,7 @@ def gradients(rows: int) -> tuple[dict[str, Array], str]:
                 found[f"{name}.{done}"] = parameter.grad.numpy().copy()
 
     recipe = make_recipe(learning_rate=1e-8, class_weights=True, clip=0.0, weight_decay=0.0)
-    fit(net, encoder, train.take(range(rows)), validation, recipe, progress=listen)
+    fit(net, encoder, train.take(range(rows)), validation.take(range(8)), recipe, progress=listen)
     return found, digest_of_weights(net)
 
 

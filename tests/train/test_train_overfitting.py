@@ -14,7 +14,7 @@ from toolkit.train.overfitting import Epoch, watch_overfitting
 
 
 def _fit(shuffled: bool) -> Fitted:
-    net, encoder = minilm(2)
+    net, encoder = minilm(1)
     train, validation = trec_rows()
     if shuffled:
         chance = np.random.default_rng(0)

@@ -103,7 +103,7 @@ def command(
     if unlabeled is not None:
         from toolkit.data.unlabeled import read_texts
 
-        texts = read_texts(unlabeled, text=None if unlabeled.suffix == ".txt" else text)
+        texts = read_texts(unlabeled, text=text)
     student = choose_student(
         teacher, data, net=net, layers=layers, start=start, sizes=sizes, dropout=chosen.dropout, seed=seed
     )

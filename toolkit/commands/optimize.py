@@ -61,7 +61,7 @@ def command(
     from toolkit.machine import threads_allowed
     from toolkit.optimize import check_fit, describe, optimize
     from toolkit.optimize.budget import Budget, parse_bytes, parse_milliseconds
-    from toolkit.optimize.decide import BEST
+    from toolkit.optimize.decision import BEST
     from toolkit.optimize.plan import count_plans, space_of
     from toolkit.staging import staged, write_atomically
 

@@ -26,7 +26,10 @@ from toolkit.commands.options import (
 @click.argument("task", type=click.Choice(["text", "image", "recommend"]))
 @data_options
 @click.option(
-    "--net", required=True, metavar="NET", help="text: mlp, lstm, textcnn, transformer; image: cnn; recommend: recommender."
+    "--net",
+    required=True,
+    metavar="NET",
+    help="text: mlp, lstm, textcnn, transformer; image: cnn; recommend: recommender.",
 )
 @click.option(
     "--from", "start", metavar="minilm|FOLDER", help="Start from these weights (a BERT-family checkpoint folder)."

@@ -25,6 +25,7 @@ import numpy as np
 from toolkit.compress.calibration import measure_ranges
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products
+from toolkit.compress.stored_bits import FLOAT, measure_bits
 from toolkit.compress.tables import find_tables, quantize_tables
 from toolkit.compress.weights import shrink_weights
 from toolkit.errors import InputError, RecipeError
@@ -69,7 +70,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Quantized:
-    """The model as bytes; how many operators of which type are in 8 bits, in 4, and in float."""
+    """The model as bytes; how many operators of which type are in 8 bits, in 4, and in float, as found in it."""
 
     model: bytes
     int8: Mapping[str, int] = field(default_factory=dict)
@@ -121,7 +122,7 @@ def prepare(
 def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> Quantized:
     """Quantize what `scheme` does not keep in float.
 
-    Raises `InputError` when that leaves nothing.
+    Raises `InputError` when that leaves nothing, or when an operator stayed float that should not have.
     """
     import onnx
 
@@ -143,13 +144,27 @@ def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> 
     if tables:
         quantize_tables(result, keep_float=scheme.keep_float)
     onnx.checker.check_model(result)
-    int8 = Counter(types[name] for name in nodes)
-    left = Counter(kind for name, kind in types.items() if kind in OPERATORS and name not in set(nodes))
-    if tables:
-        int8["embedding table"] = len(tables)
     model: bytes = result.SerializeToString()
-    int4 = {kind: int8.pop(kind) for kind in ("MatMul",) if scheme.bits == 4 and kind in int8}
-    return Quantized(model, dict(sorted(int8.items())), int4, dict(sorted(left.items())), prepared.smoothed)
+    return Quantized(model, *_count(result, types, nodes, tables, scheme.mode), prepared.smoothed)
+
+
+def _count(
+    result: Any, types: Mapping[str, str], nodes: Sequence[str], tables: Sequence[str], mode: str
+) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """How many operators of which type are in 8 bits, in 4, and in float; refuses one that was to be in few."""
+    found = measure_bits(result, types, {kind: rule.weights for kind, rule in OPERATORS.items()}, mode=mode)
+    for name in (*nodes, *tables):
+        if found.get(name, FLOAT) == FLOAT and types[name] in (*OPERATORS, "Gather"):
+            raise InputError(
+                f"mode {mode} cannot quantize {types[name]} {name!r}, it stayed float; "
+                "name it in keep_float, or take another mode"
+            )
+    kinds = {**types, **dict.fromkeys(tables, "embedding table")}
+    asked = set(nodes) | set(tables)
+    few = {bits: Counter(kinds[name] for name in asked if found.get(name) == bits) for bits in (8, 4)}
+    left = Counter(kind for name, kind in types.items() if kind in OPERATORS and name not in asked)
+    int8, int4, kept = (dict(sorted(counted.items())) for counted in (few[8], few[4], left))
+    return int8, int4, kept
 
 
 def prepare_graph(model: bytes) -> Any:
@@ -200,13 +215,15 @@ def _dynamic(graph: Any, nodes: list[str], *, reduce_range: bool) -> Any:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # a Gemm is first made a MatMul and an Add, and the MatMul is looked for under its own name
+    products = [f"{node.name}_MatMul" for node in graph.graph.node if node.op_type == "Gemm" and node.name in nodes]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "int8.onnx"
         quantize_dynamic(
             graph,
             path,
             op_types_to_quantize=["MatMul", "Gemm", "LSTM"],
-            nodes_to_quantize=nodes,
+            nodes_to_quantize=[*nodes, *products],
             per_channel=True,
             reduce_range=reduce_range,
             weight_type=QuantType.QInt8,

@@ -10,6 +10,7 @@ pieces only is read as before; what has lost a piece is spelled in smaller ones,
 | BPE       | the pieces it can be merged from, and theirs; a merge goes when a part or its result is gone |
 
 Limit: a word becomes unknown where one of its signs is no piece by itself; the count of those is for the caller.
+In such a WordPiece, which neither ours nor BERT's is, an unknown word can become known, too.
 Source: the format of the `tokenizers` library (version 1.0); Schuster and Nakajima 2012 for WordPiece; Kudo 2018
 (arXiv:1804.10959) for Unigram; Sennrich et al. 2016 (arXiv:1508.07909) for BPE.
 """

@@ -77,5 +77,5 @@ def parse_bytes(text: str) -> int:
 def _parse(text: str, units: dict[str, float] | dict[str, int], wanted: str) -> float:
     found = _QUANTITY.fullmatch(text)
     if found is None or found[2] not in units:
-        raise RecipeError(f"{text!r} is no {wanted}")
+        raise RecipeError(f"{text!r} is not {wanted}")
     return float(found[1]) * units[found[2]]
