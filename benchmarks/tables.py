@@ -19,6 +19,7 @@ from toolkit.table import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+CASES = ("trec", "sst2", "mnist-5k", "movielens-100k")
 
 
 def demo_table(results: Mapping[str, Any]) -> str:
@@ -56,23 +57,86 @@ def floors_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# name of the block in the README -> result file and what writes it
-TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
-    "demo": ("demo.json", demo_table),
-    "floors": ("floors.json", floors_table),
+def compression_table(*cases: Mapping[str, Any]) -> str:
+    """The answers of `toolkit optimize` for each case, beside the model that came; then the bars, held or missed."""
+    lines = [
+        "| data | answer | test (95 %) | change (95 %) | p50 ms | mean ms | p99 ms | MB | p50 | mean | size |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    bars = ["| data | bar | wanted | reached | at most lost | lost | |", "|---|---|---:|---:|---:|---:|---|"]
+    for case in cases:
+        came = case["reference"]
+        lines.append(
+            f"| {case['case']} | as it came, eager PyTorch | {_test(came)} | | {_costs(came)} | 1x | 1x | 1x |"
+        )
+        for role, answer in case["answers"].items():
+            change = answer["difference"]
+            lines.append(
+                f"| | **{role}**: {answer['plan']} | {_test(answer)} | {100 * change['value']:+.1f} "
+                f"({100 * change['low']:+.1f} to {100 * change['high']:+.1f}) | {_costs(answer)} | "
+                f"{answer['p50_faster']:.1f}x | {answer['mean_faster']:.1f}x | {answer['smaller']:.1f}x |"
+            )
+        bars += [
+            f"| {case['case']} | {bar['words']} | {bar['least']:g}x | {bar['reached']:.1f}x | "
+            f"{100 * bar['largest_drop']:g} pt | {100 * bar['drop']:.1f} pt | {'held' if bar['held'] else '**missed**'} |"
+            for bar in case["bars"]
+        ]
+    first = cases[0]
+    words = (
+        "One thread, one row at a time, encoder included, all models of a data set timed in interleaved rounds of one "
+        f"run, on {first['machine']['processor']}, {first['date'][:10]}. Choices were made on validation rows; test rows "
+        "were looked at once, for this table."
+    )
+    return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
+
+
+def _test(numbers: Mapping[str, Any]) -> str:
+    found = numbers["test"].get("auc") or numbers["test"]["accuracy"]
+    return f"{100 * found['value']:.1f} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
+
+
+def _costs(numbers: Mapping[str, Any]) -> str:
+    times = [numbers[name] for name in ("p50_ms", "mean_ms", "p99_ms")]
+    shown = ["–" if value is None else f"{value:.2f}" for value in times]
+    return " | ".join([*shown, f"{numbers['size_bytes'] / 1e6:.1f}"])
+
+
+def replay_table(results: Mapping[str, Any]) -> str:
+    """The search against random choice at equal time."""
+    lines = [
+        "| points that may be lost | minutes of training | search, ms | random, ms | random / search (95 %) | better, "
+        "equal, worse |",
+        "|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in results["rows"]:
+        ratio = row["random_over_search"]
+        lines.append(
+            f"| {100 * row['max_drop']:g} | {row['seconds'] / 60:.0f} | {row['search_ms']:.2f} | "
+            f"{row['random_ms']:.2f} | {ratio['value']:.2f}x ({ratio['low']:.2f}–{ratio['high']:.2f}) | {row['search_better']}, {row['equal']}, "
+            f"{row['random_better']} |"
+        )
+    return "\n".join(lines)
+
+
+# name of the block in the README -> result files and what writes it of them
+TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
+    "demo": (("demo.json",), demo_table),
+    "compression": (tuple(f"compression-{case}.json" for case in CASES), compression_table),
+    "replay": (("replay.json",), replay_table),
+    "floors": (("floors.json",), floors_table),
 }
 
 
 def render(text: str) -> str:
     """`text` with every block made new from the committed results."""
-    for name, (file, write) in TABLES.items():
-        results = json.loads((RESULTS / file).read_text())
+    for name, (files, write) in TABLES.items():
+        results = [json.loads((RESULTS / file).read_text()) for file in files]
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise SystemExit(f"README.md has no block {start} … {end}")
-        text = f"{before}{start}\n{write(results)}\n{end}{after}"
+        text = f"{before}{start}\n{write(*results)}\n{end}{after}"
     return text
 
 

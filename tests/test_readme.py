@@ -115,12 +115,12 @@ def test_an_example_stands_before_line_40() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_tables_are_those_of_the_committed_results(name: str) -> None:
-    assert (RESULTS / TABLES[name][0]).is_file()
+    assert all((RESULTS / file).is_file() for file in TABLES[name][0])
     assert render(README) == README, "run make tables"
 
 
 def test_a_changed_result_makes_the_page_stale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for file, _ in TABLES.values():
+    for file in [file for files, _ in TABLES.values() for file in files]:
         (tmp_path / file).write_text((RESULTS / file).read_text())
     changed = json.loads((tmp_path / "demo.json").read_text())
     changed["rows"][0]["size_bytes"] += 10_000_000

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from compress_samples import Sample
 from onnx import numpy_helper
+from small_classifiers import TEXTS, make_classifier
 
 from toolkit.artifact import Artifact, load_artifact
 from toolkit.compress import quantize as module
@@ -18,6 +19,7 @@ from toolkit.compress.quantize import needs_reduced_range, quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.data import Split
 from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.export.onnx import export
 from toolkit.machine import describe_machine
 from toolkit.predictor import Predictor
 from toolkit.runners.onnx import OnnxRunner

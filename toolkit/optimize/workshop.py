@@ -29,13 +29,14 @@ from toolkit.compress.student import Student, choose_student
 from toolkit.compress.trim_vocabulary import trim_vocabulary
 from toolkit.data import Data, Split
 from toolkit.encoders import Encoder
-from toolkit.errors import InputError, ToolkitError
+from toolkit.errors import GateError, InputError, MissingExtra, ToolkitError
 from toolkit.export.onnx import export
 from toolkit.judge.assessment import positive_scores
 from toolkit.judge.ranking import auc
 from toolkit.measure.latency import measure_latency
 from toolkit.nets import build_net, describe_net
 from toolkit.optimize.effort import EFFORTS, recipe_for
+from toolkit.optimize.forms import TOLERATED, ways_back
 from toolkit.optimize.plan import Plan
 from toolkit.optimize.trial import Cost, Made, Point
 from toolkit.predictor import Predictor
@@ -160,7 +161,26 @@ class Workshop:
         small = self.stages.keep(
             self._place(plan, effort, "int8"), exported.digest, lambda partial: self._quantize(exported, partial, kind)
         )
-        return Product(curve, (self.weigh("fp32", exported), self.weigh("int8", small)))
+        made = [self.weigh("fp32", exported), self.weigh("int8", small)]
+        if effort == "long" and classifier is not None and MODES.get(kind, "static") == "static":
+            made += self._win_back(plan, exported, classifier, made)
+        return Product(curve, tuple(made))
+
+    def _win_back(self, plan: Plan, exported: Artifact, classifier: Classifier, made: Sequence[Made]) -> list[Made]:
+        """Other 8-bit forms, until one is as good as the float file; see `forms`."""
+        wanted, best = made[0].score - TOLERATED - 1e-9, made[1].score
+        found: list[Made] = []
+        ways = ways_back(exported, classifier, self.data, seed=self.seed, threads=self.threads)
+        for form, make in ways.items():
+            if best >= wanted:
+                break
+            try:
+                artifact = self.stages.keep(self._place(plan, "long", form), [exported.digest, form], make)
+            except (GateError, MissingExtra):  # no mixture keeps it, or what trains it is not installed
+                continue
+            found.append(self.weigh(form, artifact))
+            best = max(best, found[-1].score)
+        return found
 
     def receive(
         self, plan: Plan, effort: str, start: Path | None, files: Mapping[str, bytes], curve: tuple[Point, ...],
