@@ -78,14 +78,15 @@ def compression_table(*cases: Mapping[str, Any]) -> str:
             )
         bars += [
             f"| {case['case']} | {bar['words']} | {bar['least']:g}x | {bar['reached']:.1f}x | "
-            f"{100 * bar['largest_drop']:g} pt | {100 * bar['drop']:.1f} pt | {'held' if bar['held'] else '**missed**'} |"
+            f"{100 * bar['largest_drop']:g} pt | {100 * bar['drop']:.1f} pt | "
+            f"{'held' if bar['held'] else '**missed**'} |"
             for bar in case["bars"]
         ]
     first = cases[0]
     words = (
         "One thread, one row at a time, encoder included, all models of a data set timed in interleaved rounds of one "
-        f"run, on {first['machine']['processor']}, {first['date'][:10]}. Choices were made on validation rows; test rows "
-        "were looked at once, for this table."
+        f"run, on {first['machine']['processor']}, {first['date'][:10]}. Choices were made on validation rows; "
+        "test rows were looked at once, for this table."
     )
     return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
 
@@ -112,8 +113,8 @@ def replay_table(results: Mapping[str, Any]) -> str:
         ratio = row["random_over_search"]
         lines.append(
             f"| {100 * row['max_drop']:g} | {row['seconds'] / 60:.0f} | {row['search_ms']:.2f} | "
-            f"{row['random_ms']:.2f} | {ratio['value']:.2f}x ({ratio['low']:.2f}–{ratio['high']:.2f}) | {row['search_better']}, {row['equal']}, "
-            f"{row['random_better']} |"
+            f"{row['random_ms']:.2f} | {ratio['value']:.2f}x ({ratio['low']:.2f}–{ratio['high']:.2f}) | "
+            f"{row['search_better']}, {row['equal']}, {row['random_better']} |"
         )
     return "\n".join(lines)
 

@@ -14,18 +14,10 @@ from toolkit.cli import run
 def test_a_trained_cnn_becomes_an_int8_artifact(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, out = str(tmp_path / "digits"), str(tmp_path / "digits-aware")
     (tmp_path / "recipe.toml").write_text("threads = 1\nlearning_rate = 2e-4\nprecision = 'fp32'\n")
-    assert run(["train", "image", "--data", "digits", "--net", "cnn", "--epochs", "2", "-o", model]) == 0
+    recipe = ["--epochs", "1", "--recipe", str(tmp_path / "recipe.toml")]
+    assert run(["train", "image", "--data", "digits", "--net", "cnn", *recipe, "-o", model]) == 0
     capfd.readouterr()
-    arguments = [
-        "quantize-aware",
-        model,
-        "--data",
-        "digits",
-        "--epochs",
-        "1",
-        "--recipe",
-        str(tmp_path / "recipe.toml"),
-    ]
+    arguments = ["quantize-aware", model, "--data", "digits", *recipe]
     assert run([*arguments, "-o", out, "--json"]) == 0
     found, said = capfd.readouterr()
     document = json.loads(found)

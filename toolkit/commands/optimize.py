@@ -153,7 +153,8 @@ def _row(name: str, words: str, validation: float | None, report: Any, faster: A
     return [
         name, words, "" if validation is None else f"{100 * validation:.1f}",
         f"{100 * test[key]['value']:.1f} ({100 * test[key]['low']:.1f}-{100 * test[key]['high']:.1f})",
-        f"{100 * drop:+.1f}", f"{report['size_bytes'] / 1e6:.1f}", f"{latency['p50_ms']:.2f}", f"{latency['mean_ms']:.2f}",
+        f"{100 * drop:+.1f}", f"{report['size_bytes'] / 1e6:.1f}", f"{latency['p50_ms']:.2f}",
+        f"{latency['mean_ms']:.2f}",
         "" if latency["p99_ms"] is None else f"{latency['p99_ms']:.2f}",
         f"{faster['median']:.1f}x" if faster else "", verdict,
     ]  # fmt: skip

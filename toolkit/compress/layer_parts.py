@@ -59,7 +59,7 @@ def build_part(sizes: TransformerSizes, part: str, size: int, *, copies: int, le
             buffer,  # type: ignore[arg-type]  # this exporter writes to any file; the stub speaks of the other
             input_names=["hidden", "bias"],
             output_names=["out"],
-            # as in a whole net: at fixed shapes products and biases would be fused to what dynamic INT8 leaves alone
+            # as in a whole net: at fixed shapes products and biases would be fused, and their INT8 form is another
             dynamic_axes={"hidden": {0: "batch", 1: "length"}, "bias": {0: "batch", 3: "length"}},
             opset_version=OPSET,
             dynamo=False,

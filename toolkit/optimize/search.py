@@ -20,6 +20,7 @@ import numpy as np
 from toolkit.errors import ToolkitError
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import Candidate, choose, pair_up
+from toolkit.optimize.effort import times_longer
 from toolkit.optimize.plan import Plan
 from toolkit.optimize.policy import Policy, give_up
 from toolkit.optimize.trial import FAILED, MADE, STOPPED, Cost, Made, Point, Trial, append_trial, read_trials
@@ -29,8 +30,8 @@ from toolkit.spec import Array
 if TYPE_CHECKING:
     from toolkit.optimize.cluster import Cluster
 
-# parts of the time after which plans are no longer compared, and no longer trained on
-COMPARE, FINISH = 0.55, 0.88
+# parts of the time after which no comparison begins, and no long training; what runs then may take GRACE more
+COMPARE, FINISH, GRACE = 0.55, 0.88, 0.04
 # a short training may be this far outside the budget and still come home with a long one
 HOPE = 0.02
 Announce = Callable[[str], None]
@@ -143,7 +144,7 @@ class Search:
                 self._record_rejections()
                 if proposed is None:
                     break
-                self._start(Job(*proposed, "short", None, COMPARE + 0.1))
+                self._start(Job(*proposed, "short", None, COMPARE + GRACE))
             if not self._in_flight:
                 if self.used < COMPARE:
                     self.announce("every plan of the space has been tried")
@@ -160,7 +161,7 @@ class Search:
                     break
                 done.add(trial.plan)
                 start = self.folder / Path(trial.made[0].folder).parent / "trained"
-                self._start(Job(trial.plan, trial.shape, "long", start, FINISH + 0.03))
+                self._start(Job(trial.plan, trial.shape, "long", start, FINISH + 2 * GRACE))
             if not self._in_flight:
                 return
             self._collect()
@@ -188,10 +189,18 @@ class Search:
             effort=job.effort,
         )  # fmt: skip
 
+    def _fits(self, trial: Trial) -> bool:
+        """Whether a long training of this plan would end before trainings must."""
+        kind = self.workshop.kind if trial.plan.family == "prune" else trial.plan.family
+        seconds = trial.curve[-1].seconds * times_longer(kind)
+        return self.used + seconds / (3600 * self.budget.hours) < FINISH + GRACE
+
     def _most_promising(self, done: set[Plan]) -> Trial | None:
         """The quick member of the best cascade, then whatever, with some luck, would be a better single answer."""
         short = {
-            trial.name: trial for trial in self.trials if trial.made and trial.plan.trains and trial.plan not in done
+            trial.name: trial
+            for trial in self.trials
+            if trial.made and trial.plan.trains and trial.plan not in done and self._fits(trial)
         }
         best = self.best()
         if best is not None and best.members:

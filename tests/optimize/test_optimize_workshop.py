@@ -1,0 +1,127 @@
+"""Every family of every space can be measured, made, kept and found again, on real rows of its task.
+
+One plan of each family, the smallest values; trainings are an epoch. What is tested is that the artifacts are whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SIZES, Digits
+
+from toolkit.artifact import Artifact, load_artifact
+from toolkit.classifier import load_classifier
+from toolkit.data import Data
+from toolkit.data.loading import load_data
+from toolkit.export.onnx import export
+from toolkit.optimize import workshop
+from toolkit.optimize.effort import EFFORTS, Effort
+from toolkit.optimize.plan import SPACES, Plan, space_of
+from toolkit.optimize.workshop import Workshop
+from toolkit.predictor import Predictor
+from toolkit.train import train
+from toolkit.train.recipes import default_recipe
+from toolkit.train.saving import save_trained
+
+ROWS = {"train": 300, "validation": 60, "test": 60}
+NETS: dict[tuple[str, str], Mapping[str, Any]] = {
+    ("text", "transformer"): {
+        "width": 64, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000,
+    },
+    ("text", "lstm"): {"width": 64, "hidden": 64, "vocabulary": 2000},
+    ("text", "textcnn"): {"width": 64, "filters": (32, 32, 32), "vocabulary": 2000},
+    ("text", "mlp"): {"buckets": 4096, "width": 32},
+    ("image", "cnn"): SIZES,
+    ("recommend", "recommender"): {"width": 16, "hidden": (64, 32)},
+}  # fmt: skip
+SOURCES = {"text": "trec", "image": "digits", "recommend": "movielens-100k"}
+# a model that came as an exported file, by task: this kind of net before the door
+EXPORTED = {"text": "transformer", "image": "cnn", "recommend": "recommender"}
+CASES = [(task, kind, family) for (task, kind), space in SPACES.items() for family in space]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Data, and a classifier of it as it was trained and as it was exported."""
+
+    data: Data
+    trained: Artifact
+    exported: Artifact
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_epoch(short_work: None) -> Iterator[None]:
+    """An epoch, and times of single rows that nobody will quote."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "short", Effort(1, dict.fromkeys(EFFORTS["short"].epochs, 1)))
+        patch.setattr(workshop, "SECONDS", 0.05)
+        patch.setattr(workshop, "P99_SAMPLES", 50)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model_of(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Model]:
+    """A small model by task and kind of net, trained once."""
+    models: dict[tuple[str, str], Model] = {}
+
+    def make(task: str, kind: str) -> Model:
+        if (task, kind) not in models:
+            folder = tmp_path_factory.mktemp(kind)
+            if task == "image":
+                data, trained = digits.data, digits.artifact
+            else:
+                data = few_rows(load_data(SOURCES[task]))
+                recipe = replace(default_recipe(kind), epochs=2, threads=1, precision="fp32")
+                classifier = train(data, net=kind, sizes=NETS[task, kind], recipe=recipe).classifier
+                (folder / "trained").mkdir()
+                trained = save_trained(classifier, data, folder / "trained")
+            (folder / "exported").mkdir()
+            examples = data.split("validation").examples
+            exported, _ = export(load_classifier(trained), folder / "exported", examples=examples)
+            models[task, kind] = Model(data, trained, exported)
+        return models[task, kind]
+
+    return make
+
+
+def few_rows(data: Data) -> Data:
+    return replace(data, splits={name: data.split(name).take(range(rows)) for name, rows in ROWS.items()})
+
+
+def smallest(task: str, kind: str, family: str) -> Plan:
+    """The first value of each choice, which is the smallest; of vocabularies the trimmed one."""
+    choices = space_of(task, kind)[family]
+    return Plan.of(family, **{name: values[-1 if name == "trim" else 0] for name, values in choices.items()})
+
+
+@pytest.mark.parametrize(("task", "kind", "family"), CASES)
+def test_a_family_is_measured_and_made(
+    model_of: Callable[[str, str], Model], task: str, kind: str, family: str, tmp_path: Path
+) -> None:
+    model = model_of(task, kind or EXPORTED[task])
+    came = model.trained if kind else model.exported
+    shop = Workshop(came, model.data, tmp_path, seed=0, threads=1)
+    assert shop.kind == kind
+    plan = smallest(task, kind, family)
+    product = shop.make(plan)
+    assert bool(product.curve) == plan.trains
+    validation = model.data.split("validation")
+    for made in product.made:
+        artifact = load_artifact(came.folder if made.digest == came.digest else tmp_path / made.folder)
+        assert (artifact.digest, artifact.spec.labels) == (made.digest, model.data.labels)
+        assert 0.0 <= made.score <= 1.0
+        assert math.isfinite(made.cost.mean_ms)
+        with Predictor.load(artifact) as predictor:
+            assert {answer.label for answer in predictor(validation.examples[:5])} <= set(model.data.labels)
+    assert product.made[0].form == "fp32"
+    assert min(made.cost.size_bytes for made in product.made[1:]) < product.made[0].cost.size_bytes
+    if plan.trains:
+        # an untrained net of the plan's shape must weigh what the trained one does, or shapes would mislead
+        shape = shop.measure_shape(plan)
+        weighed = [made.cost.size_bytes for made in product.made]
+        assert min(abs(shape.size_bytes - size) / size for size in weighed) < 0.03
