@@ -66,8 +66,8 @@ TEXT_BARS = (
     Bar("size", "smallest", "smaller", 12.0, 0.01),
 )
 CASES: Mapping[str, Case] = {
-    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.005, hours=0.75), TEXT_BARS, start="minilm"),
-    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.005, hours=0.75), TEXT_BARS, start="minilm"),
+    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.005, hours=0.9), TEXT_BARS, start="minilm"),
+    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.005, hours=0.6), TEXT_BARS, start="minilm"),
     "mnist-5k": Case(
         "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.15),
         (Bar("p50", "best", "p50_faster", 10.0, 0.005),),

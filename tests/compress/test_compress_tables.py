@@ -7,14 +7,14 @@ import onnx
 from onnx import TensorProto, helper
 from small_graphs import declare, model_of, run
 
-from toolkit.compress.tables import find_tables, quantize_tables
+from toolkit.compress.tables import NARROW, SMALLEST, SMALLEST_FOR_SIZE, find_tables, quantize_tables
 
 
-def _lookups(count: int) -> tuple[onnx.ModelProto, np.ndarray]:
-    values = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
+def _lookups(count: int, *, rows: int = 300, width: int = 64) -> tuple[onnx.ModelProto, np.ndarray]:
+    values = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
     values[5] *= 100.0  # a row that would coarsen all others if they shared its scale
     nodes = [helper.make_node("Gather", ["table", "ids"], [f"rows{at}"], name=f"lookup{at}") for at in range(count)]
-    outputs = [declare(f"rows{at}", ["batch", 64]) for at in range(count)]
+    outputs = [declare(f"rows{at}", ["batch", width]) for at in range(count)]
     model = model_of(nodes, [declare("ids", ["batch"], TensorProto.INT64)], outputs, {"table": values})
     return onnx.load_from_string(model), values
 
@@ -34,3 +34,20 @@ def test_a_lookup_kept_float_reads_the_float_rows() -> None:
     assert [node.name for node in find_tables(model)] == ["lookup0", "lookup1"]
     assert quantize_tables(model, keep_float=("lookup0",)) == 1
     assert np.array_equal(run(model.SerializeToString(), {"ids": np.arange(300)}), values)
+
+
+def test_a_narrow_table_has_one_scale_a_column() -> None:
+    model, values = _lookups(1, rows=5000, width=4)
+    assert values.shape[1] < NARROW
+    assert quantize_tables(model) == 1
+    onnx.checker.check_model(model)
+    found = run(model.SerializeToString(), {"ids": np.arange(5000)})
+    assert (np.abs(found - values) <= np.abs(values).max(axis=0) / 254 * 1.01).all()
+    assert len(model.SerializeToString()) < 0.27 * values.nbytes
+
+
+def test_small_tables_pay_only_where_size_is_all_that_is_asked() -> None:
+    model, values = _lookups(1, rows=40)
+    assert SMALLEST_FOR_SIZE <= values.size < SMALLEST
+    assert quantize_tables(model) == 0
+    assert quantize_tables(model, smallest=SMALLEST_FOR_SIZE) == 1

@@ -5,6 +5,7 @@ One plan of each family, the smallest values; trainings are an epoch. What is te
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -61,7 +62,10 @@ def one_epoch(short_work: None) -> Iterator[None]:
         patch.setitem(EFFORTS, "short", Effort(1, dict.fromkeys(EFFORTS["short"].epochs, 1)))
         patch.setattr(workshop, "SECONDS", 0.05)
         patch.setattr(workshop, "P99_SAMPLES", 50)
+        gc.collect()
+        gc.freeze()  # each timing collects first, and the libraries are a million objects
         yield
+        gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -112,16 +116,40 @@ def test_a_family_is_measured_and_made(
     assert bool(product.curve) == plan.trains
     validation = model.data.split("validation")
     for made in product.made:
-        artifact = load_artifact(came.folder if made.digest == came.digest else tmp_path / made.folder)
+        artifact = load_artifact(tmp_path / made.folder)
         assert (artifact.digest, artifact.spec.labels) == (made.digest, model.data.labels)
         assert 0.0 <= made.score <= 1.0
         assert math.isfinite(made.cost.mean_ms)
         with Predictor.load(artifact) as predictor:
             assert {answer.label for answer in predictor(validation.examples[:5])} <= set(model.data.labels)
     assert product.made[0].form == "fp32"
-    assert min(made.cost.size_bytes for made in product.made[1:]) < product.made[0].cost.size_bytes
+    assert product.made[1].form == "int8"
+    assert all(made.cost.size_bytes < product.made[0].cost.size_bytes for made in product.made[1:])
+    assert not list(came.folder.parent.glob("*.npy")), "nothing is written beside what came"
     if plan.trains:
-        # an untrained net of the plan's shape must weigh what the trained one does, or shapes would mislead
+        # an untrained net of the plan's shape must weigh what the trained one does, or shapes would mislead;
+        # how many golden rows there are depends on the answers, and they are pictures of some size
         shape = shop.measure_shape(plan)
         weighed = [made.cost.size_bytes for made in product.made]
-        assert min(abs(shape.size_bytes - size) / size for size in weighed) < 0.03
+        assert min(abs(shape.size_bytes - size) / size for size in weighed) < 0.1
+
+
+def test_a_net_too_small_for_8_bits_keeps_its_float_form(model_of: Callable[[str, str], Model], tmp_path: Path) -> None:
+    data = model_of("text", "mlp").data
+    recipe = replace(default_recipe("mlp"), epochs=1, threads=1, precision="fp32")
+    classifier = train(data, net="mlp", sizes={"buckets": 100, "width": 4, "hidden": (8,)}, recipe=recipe).classifier
+    (tmp_path / "came").mkdir()
+    came = save_trained(classifier, data, tmp_path / "came")
+    product = Workshop(came, data, tmp_path / "search", seed=0, threads=1).make(Plan.of("quantize"))
+    assert [made.form for made in product.made] == ["fp32"]
+
+
+def test_what_was_made_is_found_again(model_of: Callable[[str, str], Model], tmp_path: Path) -> None:
+    model, plan, stages = model_of("text", "mlp"), smallest("text", "mlp", "mlp"), list[str]()
+    first = Workshop(model.trained, model.data, tmp_path, seed=0, threads=1).make(plan)
+    again = Workshop(
+        model.trained, model.data, tmp_path, seed=0, threads=1, progress=lambda stage, *_: stages.append(stage)
+    ).make(plan)
+    assert [made.digest for made in again.made] == [made.digest for made in first.made]
+    assert again.curve == first.curve
+    assert "train" not in stages

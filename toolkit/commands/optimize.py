@@ -63,6 +63,7 @@ def command(
     from toolkit.optimize.budget import Budget, parse_bytes, parse_milliseconds
     from toolkit.optimize.decision import BEST
     from toolkit.optimize.plan import count_plans, space_of
+    from toolkit.optimize.workshop import kind_of
     from toolkit.staging import staged, write_atomically
 
     budget = Budget(
@@ -72,9 +73,14 @@ def command(
     folder = exported_from(model, out) if model.startswith("hf:") else Path(model)
     artifact = load_artifact(folder)
     data = data_of(artifact, reference, text=text, label=label)
+    if artifact.core.split is None:
+        terminal.say(
+            f"warning: nothing is known of the rows that {model} was trained on; {data.name} is split by its own "
+            f"splits where it has them, else by seed {data.seed}, and rows that it was trained on would flatter it"
+        )
     check_fit(artifact, data, budget)
     if dry_run:
-        space = space_of(data.task, str((artifact.core.net or {}).get("kind", "")))
+        space = space_of(data.task, kind_of(artifact))
         for family, choices in space.items():
             terminal.say(f"{family}: {'; '.join(f'{name} {values}' for name, values in choices.items()) or 'as it is'}")
         terminal.say(f"{count_plans(space)} plans, {hours:g} hours; nothing was done")
@@ -103,15 +109,20 @@ def command(
 
 def exported_from(source: str, out: Path) -> Path:
     """A Hugging Face folder through the door, beside `out`, where a repeated command finds it."""
+    from toolkit.artifact import load_artifact
+    from toolkit.errors import InputError
     from toolkit.export.huggingface import export_huggingface
-    from toolkit.lineage import digest_of
+    from toolkit.lineage import digest_of, digest_of_file
     from toolkit.staging import staged
 
-    target = out.with_name(f"{out.name}-onnx")
+    target, path = out.with_name(f"{out.name}-onnx"), Path(source.removeprefix("hf:"))
     if not target.exists():
         with staged(target, key=digest_of(["export", source])) as partial:
-            export_huggingface(Path(source.removeprefix("hf:")), partial, name=target.name)
+            export_huggingface(path, partial, name=target.name)
         terminal.say(f"{target}: exported from {source}")
+    weights = {file.name: digest_of_file(file) for file in path.glob("model*.safetensors")}
+    if load_artifact(target).core.steps[0].settings.get("weights") != weights:
+        raise InputError(f"{target} was exported from other weights than {source} has; remove it, or give another -o")
     return target
 
 

@@ -26,13 +26,17 @@ from toolkit.compress.calibration import measure_ranges
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products
 from toolkit.compress.stored_bits import FLOAT, measure_bits
-from toolkit.compress.tables import find_tables, quantize_tables
+from toolkit.compress.tables import SMALLEST, SMALLEST_FOR_SIZE, find_tables, quantize_tables
 from toolkit.compress.weights import shrink_weights
 from toolkit.errors import InputError, RecipeError
 from toolkit.progress import Progress, silent
 from toolkit.spec import Array
 
 MODES = ("dynamic", "static", "weights")
+
+
+class NothingToQuantizeError(InputError):
+    """A graph without anything that a mode could store in few bits: its float form is the small one already."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Operator:
     smallest: int = 0
 
 
-# a product with few weights has nothing to win, and the last one of a classifier decides: it stays float
+# a product with few weights has nothing to win, and the last one of a classifier decides: it stays float; where size
+# is all that is asked, a smaller one has (`SMALLEST_FOR_SIZE`)
 OPERATORS = {
     "MatMul": Operator(1, MODES, smallest=4096),
     "Gemm": Operator(1, MODES, smallest=4096),
@@ -104,7 +109,7 @@ def prepare(
     nodes = find_nodes(graph, scheme.mode, target=scheme.target)
     known = (*nodes, *_tables(graph, scheme))
     if not known:
-        raise InputError(f"nothing to quantize: {_reason(graph, scheme.mode)}")
+        raise NothingToQuantizeError(f"nothing to quantize: {_reason(graph, scheme.mode)}")
     if unknown := sorted(set(scheme.keep_float) - set(known)):
         raise RecipeError(
             f"keep_float names {unknown[0]!r}, which mode {scheme.mode} does not quantize; it does: {', '.join(known)}"
@@ -142,7 +147,7 @@ def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> 
     else:
         result = _static(graph, nodes, prepared.ranges, target=scheme.target, reduce_range=reduce_range)
     if tables:
-        quantize_tables(result, keep_float=scheme.keep_float)
+        quantize_tables(result, keep_float=scheme.keep_float, smallest=_smallest_table(scheme))
     onnx.checker.check_model(result)
     model: bytes = result.SerializeToString()
     return Quantized(model, *_count(result, types, nodes, tables, scheme.mode), prepared.smoothed)
@@ -193,7 +198,8 @@ def find_nodes(graph: Any, mode: str, *, target: str = "cpu", keep_float: Sequen
         if node.name in keep_float:
             continue
         rule = OPERATORS.get(node.op_type)
-        if rule is not None and mode in rule.modes and sizes.get(node.input[rule.weights], -1) >= rule.smallest:
+        smallest = 0 if rule is None else min(rule.smallest, SMALLEST_FOR_SIZE if mode == "weights" else rule.smallest)
+        if rule is not None and mode in rule.modes and sizes.get(node.input[rule.weights], -1) >= smallest:
             found.append(node.name)
             inside |= set(node.output) if node.op_type == "Conv" and mode == "static" else set()
         elif node.op_type in BETWEEN_CONVOLUTIONS["cpu"] and set(node.input) <= inside:
@@ -204,7 +210,13 @@ def find_nodes(graph: Any, mode: str, *, target: str = "cpu", keep_float: Sequen
 
 def _tables(graph: Any, scheme: Scheme) -> list[str]:
     """Lookups whose table becomes int8; TensorRT takes int8 from Q/DQ pairs only, there they stay float."""
-    return [node.name for node in find_tables(graph)] if scheme.target == "cpu" else []
+    if scheme.target != "cpu":
+        return []
+    return [node.name for node in find_tables(graph, smallest=_smallest_table(scheme))]
+
+
+def _smallest_table(scheme: Scheme) -> int:
+    return SMALLEST_FOR_SIZE if scheme.mode == "weights" else SMALLEST
 
 
 def _types(graph: Any, nodes: Sequence[str]) -> list[str]:

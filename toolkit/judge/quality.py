@@ -1,8 +1,8 @@
 """What a change of a model costs: two models on the same rows, and whether the cost is within a budget.
 
 `judge` runs both; `judge_logits` takes answers already computed, so that a teacher is run once. A
-model whose INT8 scales come from the whole batch is run one row at a time by its `Predictor`, as it
-will be served.
+model whose INT8 scales come from the whole batch is run one row at a time by its `Predictor`, and the
+candidate once more in batches (`batching`): the verdict is of the first, the second is there to be read.
 
 The verdict speaks of accuracy, or of AUC for a recommender; groups of rows (`slices`) speak in it only
 where a margin for them was asked; everything else is there to be read.
@@ -11,7 +11,7 @@ where a margin for them was asked; everything else is there to be read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from toolkit.judge.assessment import (
     positive_scores,
     users_of,
 )
+from toolkit.judge.batching import InBatches, judge_in_batches
 from toolkit.judge.flips import Flips, find_flips
 from toolkit.judge.grouping import slice_columns
 from toolkit.judge.ranking import AucPair, compare_auc, rank_overlap
@@ -56,6 +57,7 @@ class Quality:
     auc_resampled: str | None = None
     rank_overlap_at_10: float | None = None
     slices: tuple[SliceColumn, ...] = ()
+    in_batches: InBatches | None = None
 
     @property
     def failed(self) -> bool:
@@ -76,6 +78,8 @@ class Quality:
                 "auc_resampled": self.auc_resampled,
                 "rank_overlap_at_10": self.rank_overlap_at_10,
             }
+        if self.in_batches is not None:
+            difference["in_batches"] = self.in_batches.to_json()
         slices = {"slices": [column.to_json() for column in self.slices]} if self.slices else {}
         return {
             **self.candidate.to_json(),
@@ -125,10 +129,11 @@ def judge(
     check_margin(max_drop)
     columns = _match_labels(reference.spec, candidate.spec)
     grouped = slice_columns(split, slices)
-    return judge_logits(
+    # a copy in row order: sums over another memory layout would differ in the last digit
+    answers = np.ascontiguousarray(candidate.logits(split.examples)[:, columns])
+    quality = judge_logits(
         reference.logits(split.examples) / reference.temperature,
-        # a copy in row order: sums over another memory layout would differ in the last digit
-        np.ascontiguousarray(candidate.logits(split.examples)[:, columns]) / candidate.temperature,
+        answers / candidate.temperature,
         split.labels,
         spec=reference.spec,
         max_drop=max_drop,
@@ -138,6 +143,8 @@ def judge(
         slices=grouped,
         max_slice_drop=max_slice_drop,
     )
+    together = judge_in_batches(candidate, split.examples, alone=answers, labels=split.labels, columns=columns)
+    return replace(quality, in_batches=together)
 
 
 def judge_logits(

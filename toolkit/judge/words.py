@@ -27,6 +27,11 @@ def describe_quality(quality: Quality) -> list[str]:
         overlap = quality.rank_overlap_at_10
         same = "" if overlap is None else f"; rank overlap@10 {overlap:.1%}, mean over users"
         lines.append(f"NDCG@10      {before.ndcg_at_10:.4f} -> {after.ndcg_at_10:.4f}{same}")
+    if (together := quality.in_batches) is not None:
+        lines.append(
+            f"in batches   of {together.batch_size}: accuracy {100 * together.accuracy:.2f} %, {together.labels_moved} "
+            f"of {together.rows:,} labels moved against one row at a time"
+        )
     lines.append(
         f"flips        {flips.count} ({flips.share:.2%}): {flips.right_to_wrong} right to wrong, "
         f"{flips.wrong_to_right} wrong to right, {flips.wrong_to_other_wrong} from one wrong answer to another"

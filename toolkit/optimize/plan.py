@@ -22,7 +22,7 @@ PRUNED_TRANSFORMER: Choices = {"layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0
 STUDENTS: Mapping[str, Choices] = {
     "transformer": {"layers": (2, 3), "width": (128, 192, 256), "trim": _TRIM},
     "lstm": {"width": (128, 256), "hidden": (64, 128, 192), "trim": _TRIM},
-    "textcnn": {"width": (128, 256), "filters": (64, 128, 256), "trim": _TRIM},
+    "textcnn": {"width": (128, 256), "filters": (128, 256, 512), "trim": _TRIM},
     "mlp": {"width": (64, 128), "buckets": (8192, 32768)},
 }
 # task, kind of the net that comes ("" for one that came as an exported file) -> family -> choices
@@ -34,7 +34,7 @@ SPACES: Mapping[tuple[str, str], Mapping[str, Choices]] = {
     ("text", ""): {"quantize": {}, "mlp": STUDENTS["mlp"]},
     ("image", "cnn"): {"quantize": {}, "prune": {"keep": (0.1, 0.15, 0.25, 0.35, 0.5, 0.75)}},
     ("image", ""): {"quantize": {}},
-    ("recommend", "recommender"): {"quantize": {}, "recommender": {"width": (4, 8, 12)}},
+    ("recommend", "recommender"): {"quantize": {}, "recommender": {"width": (4, 6, 8, 12)}},
     ("recommend", ""): {"quantize": {}},
 }
 

@@ -29,7 +29,8 @@ from toolkit.optimize.trial import REJECTED, Cost, Point, Trial
 SLACK = 1.15
 # standard errors of a validation score that a plan must lie behind before it is given up
 BEHIND = 1.0
-ASKS = 64
+# how often the sampler is asked for another family when all plans of one have been tried
+ASKS = 8
 
 
 class Policy:
@@ -101,7 +102,7 @@ class Policy:
         )
 
     def _next(self) -> Plan | None:
-        """Sensible plans first, then the sampler's; when it repeats itself, whatever is left, fastest families last."""
+        """Sensible plans first, then what the sampler asks for, or the nearest to it that has not been tried."""
         while self._first:
             plan = self._first.pop(0)
             if plan in self._left:
@@ -110,11 +111,19 @@ class Policy:
             return None
         for _ in range(ASKS):
             asked = self._study.ask()
-            plan = self._suggest(asked)
+            wanted = self._suggest(asked)
             self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)  # what it gave is added by observe
-            if plan in self._left:
-                return plan
-        return next(plan for plan in enumerate_plans(self.space) if plan in self._left)
+            near = [plan for plan in self.plans() if plan in self._left and plan.family == wanted.family]
+            if near:
+                return min(near, key=lambda plan: self._distance(plan, wanted))
+        return next(plan for plan in self.plans() if plan in self._left)
+
+    def _distance(self, first: Plan, second: Plan) -> int:
+        """Steps between two plans of one family in the lists of its choices."""
+        choices = self.space[first.family]
+        return sum(
+            abs(values.index(first.get(name)) - values.index(second.get(name))) for name, values in choices.items()
+        )
 
     def _suggest(self, asked: Any) -> Plan:
         family = asked.suggest_categorical(

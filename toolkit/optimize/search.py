@@ -38,6 +38,7 @@ Announce = Callable[[str], None]
 # plans that are sensible on any data, tried before the sampler has seen anything
 FIRST = (
     Plan.of("prune", layers=4, keep=0.25, trim=0),
+    Plan.of("textcnn", width=128, filters=256, trim=0),
     Plan.of("lstm", width=128, hidden=128, trim=0),
     Plan.of("prune", layers=6, keep=0.25, trim=0),
     Plan.of("prune", layers=4, keep=0.25, trim=1),
