@@ -47,5 +47,6 @@ def short_work() -> Iterator[None]:
         patch.setitem(EFFORTS, "long", Effort(2, epochs))
         patch.setattr(decision, "SECONDS", 0.4)
         patch.setattr(decision, "ROUNDS", 2)
+        patch.setattr(decision, "SECONDS_EACH", 0.1)
         patch.setattr(workshop, "SECONDS", 0.2)
         yield

@@ -22,6 +22,7 @@ from toolkit.measure.timings import Comparison
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import Candidate, choose, dominator, find_pareto
 from toolkit.optimize.search import Search
+from toolkit.optimize.trial import Cost
 from toolkit.optimize.workshop import Workshop, answer
 from toolkit.predictor import Predictor
 from toolkit.report import REPORT, Report, write_report
@@ -29,6 +30,7 @@ from toolkit.report import REPORT, Report, write_report
 BEST, FASTEST, SMALLEST = "best", "fastest", "smallest"
 KEPT = 8  # of the Pareto set, as files
 SECONDS, ROUNDS = 8.0, 6
+SECONDS_EACH = 1.2  # for a single candidate, when all are timed again
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Decision:
 def decide(search: Search, budget: Budget) -> Decision:
     """Choose, build, measure and judge; writes `best/`, `fastest/`, `smallest/` and `pareto/` into the folder."""
     workshop, folder = search.workshop, search.folder
-    singles = search.singles()
+    singles = time_again(search.singles(), search)
     candidates = [*singles, *search.cascades(singles)]
     chosen = name_answers(candidates, budget)
     pareto = find_pareto(candidates)
@@ -86,6 +88,32 @@ def decide(search: Search, budget: Budget) -> Decision:
     names = {candidate.name: role for role, candidate in reversed(list(chosen.items()))}
     reasons = {candidate.name: _reason(candidate, names, pareto, candidates, budget) for candidate in candidates}
     return Decision(reports["reference"], named, tuple(pareto), reasons, tuple(candidates), comparison)
+
+
+def time_again(singles: Sequence[Candidate], search: Search) -> list[Candidate]:
+    """All singles with costs of one interleaved run: those of the trials lie an hour apart, and a machine drifts."""
+    artifacts = [load_artifact(search.folder / single.made.folder) for single in singles if single.made is not None]
+    predictors = [Predictor.load(artifact, threads=1) for artifact in artifacts]
+    try:
+        rows = search.workshop.data.split("validation").examples
+        timed = measure_interleaved(
+            predictors, rows, seconds=SECONDS_EACH, rounds=ROUNDS // 2, warmup=0.1, progress=search.workshop.progress
+        )
+    finally:
+        for predictor in predictors:
+            predictor.close()
+    return [
+        replace(
+            single,
+            cost=Cost(
+                latency.p50_ms or latency.mean_ms,
+                latency.mean_ms,
+                latency.p99_ms or single.cost.p99_ms,
+                single.cost.size_bytes,
+            ),
+        )
+        for single, latency in zip(singles, timed.latencies, strict=True)
+    ]
 
 
 def name_answers(candidates: Sequence[Candidate], budget: Budget) -> dict[str, Candidate]:
