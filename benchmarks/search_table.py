@@ -17,6 +17,7 @@ from toolkit.commands.opening import data_of
 from toolkit.machine import describe_machine
 from toolkit.optimize.plan import Choices, Plan, enumerate_plans
 from toolkit.optimize.trial import MADE, Trial
+from toolkit.optimize.weighing import weigh_reference
 from toolkit.optimize.workshop import Workshop
 from toolkit.staging import write_atomically
 
@@ -35,7 +36,7 @@ def main(model: str, reference: str, folder: str, threads: int = 1) -> int:
     artifact = load_artifact(model)
     data = data_of(artifact, reference)
     workshop = Workshop(artifact, data, Path(folder), seed=0, threads=threads)
-    came, _ = workshop.weigh_reference()
+    came, _ = weigh_reference(artifact, data.split("validation"), Path(folder))
     _ = workshop.teacher
     trials: list[Trial] = []
     for plan in enumerate_plans(SPACE):

@@ -105,14 +105,15 @@ def _costs(numbers: Mapping[str, Any]) -> str:
 def replay_table(results: Mapping[str, Any]) -> str:
     """The search against random choice at equal time."""
     lines = [
-        "| points that may be lost | minutes of training | search, ms | random, ms | random / search (95 %) | better, "
-        "equal, worse |",
-        "|---:|---:|---:|---:|---:|---|",
+        "| | points that may be lost | minutes of training | search, ms | random, ms | random / search (95 %) "
+        "| better, equal, worse |",
+        "|---|---:|---:|---:|---:|---:|---|",
     ]
     for row in results["rows"]:
         ratio = row["random_over_search"]
+        who = "the sampler alone" if row["bare"] else "the search"
         lines.append(
-            f"| {100 * row['max_drop']:g} | {row['seconds'] / 60:.0f} | {row['search_ms']:.2f} | "
+            f"| {who} | {100 * row['max_drop']:g} | {row['seconds'] / 60:.0f} | {row['search_ms']:.2f} | "
             f"{row['random_ms']:.2f} | {ratio['value']:.2f}x ({ratio['low']:.2f}–{ratio['high']:.2f}) | "
             f"{row['search_better']}, {row['equal']}, {row['random_better']} |"
         )

@@ -10,7 +10,7 @@ import pytest
 from toolkit.artifact import load_artifact
 from toolkit.cli import run
 from toolkit.data.loading import load_data
-from toolkit.optimize import decision, workshop
+from toolkit.optimize import decision, weighing
 from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.train import train
 from toolkit.train.recipes import Recipe
@@ -36,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EFFORTS, "long", Effort(1, dict.fromkeys(EFFORTS["long"].epochs, 1)))
     monkeypatch.setattr(decision, "SECONDS", 0.3)
     monkeypatch.setattr(decision, "ROUNDS", 2)
-    monkeypatch.setattr(workshop, "SECONDS", 0.2)
+    monkeypatch.setattr(weighing, "SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("_quick")

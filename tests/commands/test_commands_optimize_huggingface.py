@@ -13,7 +13,7 @@ from toolkit.artifact import load_artifact
 from toolkit.cli import run
 from toolkit.data.archives import minilm_folder
 from toolkit.data.loading import load_data
-from toolkit.optimize import decision, workshop
+from toolkit.optimize import decision, weighing
 from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.optimize.plan import SPACES
 
@@ -68,8 +68,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPACES, ("text", ""), {"quantize": {}, "mlp": {"width": (64,), "buckets": (8192,)}})
     monkeypatch.setattr(decision, "SECONDS", 0.3)
     monkeypatch.setattr(decision, "ROUNDS", 2)
-    monkeypatch.setattr(workshop, "SECONDS", 0.1)
-    monkeypatch.setattr(workshop, "P99_SAMPLES", 50)
+    monkeypatch.setattr(weighing, "SECONDS", 0.1)
+    monkeypatch.setattr(weighing, "P99_SAMPLES", 50)
 
 
 def test_a_huggingface_folder_is_searched(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from toolkit.artifact import Artifact
 from toolkit.data import Data
 from toolkit.data.loading import load_data
-from toolkit.optimize import decision, workshop
+from toolkit.optimize import decision, weighing
 from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.train import train
 from toolkit.train.recipes import default_recipe
@@ -48,5 +48,5 @@ def short_work() -> Iterator[None]:
         patch.setattr(decision, "SECONDS", 0.4)
         patch.setattr(decision, "ROUNDS", 2)
         patch.setattr(decision, "SECONDS_EACH", 0.1)
-        patch.setattr(workshop, "SECONDS", 0.2)
+        patch.setattr(weighing, "SECONDS", 0.2)
         yield

@@ -9,14 +9,13 @@ from toolkit.nets import KINDS
 from toolkit.optimize.effort import EFFORTS, recipe_for
 from toolkit.optimize.plan import SPACES, Plan, count_plans, enumerate_plans, space_of
 from toolkit.optimize.search import FIRST
-from toolkit.optimize.workshop import slug
 
 
 @pytest.mark.parametrize(("task", "kind"), SPACES)
 def test_every_space_lists_each_of_its_plans_once(task: str, kind: str) -> None:
     plans = list(enumerate_plans(space_of(task, kind)))
     assert len(plans) == len(set(plans)) == count_plans(space_of(task, kind)) > 0
-    assert len({slug(plan) for plan in plans}) == len(plans)
+    assert len({plan.slug for plan in plans}) == len(plans)
 
 
 @pytest.mark.parametrize(("task", "kind"), SPACES)

@@ -63,7 +63,7 @@ def command(
     from toolkit.optimize.budget import Budget, parse_bytes, parse_milliseconds
     from toolkit.optimize.decision import BEST
     from toolkit.optimize.plan import count_plans, space_of
-    from toolkit.optimize.workshop import kind_of
+    from toolkit.optimize.students import kind_of
     from toolkit.staging import staged, write_atomically
 
     budget = Budget(

@@ -29,6 +29,7 @@ from toolkit.optimize.plan import Choices, space_of
 from toolkit.optimize.policy import Policy
 from toolkit.optimize.search import FIRST, Announce, Search
 from toolkit.optimize.trial import Trial
+from toolkit.optimize.weighing import weigh_reference
 from toolkit.optimize.workshop import Workshop
 from toolkit.progress import Progress, silent
 
@@ -67,9 +68,9 @@ def optimize(
     """
     check_fit(artifact, data, budget)
     workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, progress=progress)
-    reference, answers = workshop.weigh_reference()
+    reference, answers = weigh_reference(artifact, data.split("validation"), folder)
     policy = Policy(
-        space or space_of(data.task, workshop.kind), budget, reference=reference.score,
+        space or space_of(data.task, workshop.students.kind), budget, reference=reference.score,
         rows=len(data.split("validation")), seed=seed, first=FIRST,
     )  # fmt: skip
     announce(

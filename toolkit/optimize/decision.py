@@ -23,7 +23,8 @@ from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import Candidate, choose, dominator, find_pareto
 from toolkit.optimize.search import Search
 from toolkit.optimize.trial import Cost
-from toolkit.optimize.workshop import Workshop, answer
+from toolkit.optimize.weighing import answer
+from toolkit.optimize.workshop import Workshop
 from toolkit.predictor import Predictor
 from toolkit.report import REPORT, Report, write_report
 

@@ -61,6 +61,11 @@ class Plan:
         return " ".join([self.family, *(f"{name}={value}" for name, value in self.settings)])
 
     @property
+    def slug(self) -> str:
+        """As the name of a folder: `prune-keep0.5-layers3-trim1`."""
+        return "-".join([self.family, *(f"{name}{value}" for name, value in self.settings)])
+
+    @property
     def trains(self) -> bool:
         """False for what is made of the model's own weights."""
         return self.family != "quantize"

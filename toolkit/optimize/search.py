@@ -24,6 +24,7 @@ from toolkit.optimize.effort import times_longer
 from toolkit.optimize.plan import Plan
 from toolkit.optimize.policy import Policy, give_up
 from toolkit.optimize.trial import FAILED, MADE, STOPPED, Cost, Made, Point, Trial, append_trial, read_trials
+from toolkit.optimize.weighing import answers_of
 from toolkit.optimize.workshop import GivenUpError, Product, Workshop
 from toolkit.spec import Array
 
@@ -118,8 +119,7 @@ class Search:
     def answers(self, candidate: Candidate) -> Array:
         """Validation logits after the temperature of a single candidate, as they were kept."""
         assert candidate.made is not None
-        folder = self.folder / candidate.made.folder
-        found: Array = np.load(folder.with_name(f"{folder.name}.validation.npy"), allow_pickle=False)
+        found: Array = np.load(answers_of(self.folder / candidate.made.folder), allow_pickle=False)
         return found
 
     def best(self) -> Candidate | None:
@@ -192,7 +192,7 @@ class Search:
 
     def _fits(self, trial: Trial) -> bool:
         """Whether a long training of this plan would end before trainings must."""
-        kind = self.workshop.kind if trial.plan.family == "prune" else trial.plan.family
+        kind = self.workshop.students.kind if trial.plan.family == "prune" else trial.plan.family
         seconds = trial.curve[-1].seconds * times_longer(kind)
         return self.used + seconds / (3600 * self.budget.hours) < FINISH + GRACE
 

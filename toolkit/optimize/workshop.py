@@ -6,49 +6,37 @@ vocabularies, each trained net, each exported and quantized file. A search that 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from torch import nn
+from typing import Any
 
 from toolkit.artifact import EVIDENCE, Artifact
 from toolkit.classifier import Classifier, load_classifier
 from toolkit.compress.distill import distill
 from toolkit.compress.imitate import Objective
 from toolkit.compress.int8 import NothingToQuantizeError
-from toolkit.compress.prune import prune
 from toolkit.compress.quantize import quantize
 from toolkit.compress.scheme import Scheme
-from toolkit.compress.shapes import shapes_after
-from toolkit.compress.student import Student, choose_student
-from toolkit.compress.trim_vocabulary import trim_vocabulary
-from toolkit.data import Data, Split
-from toolkit.encoders import Encoder
-from toolkit.errors import GateError, InputError, MissingExtra, ToolkitError
+from toolkit.data import Data
+from toolkit.errors import GateError, MissingExtra, ToolkitError
 from toolkit.export.onnx import export
-from toolkit.judge.assessment import positive_scores
-from toolkit.judge.ranking import auc
-from toolkit.measure.latency import measure_latency
-from toolkit.nets import build_net, describe_net
+from toolkit.nets import describe_net
 from toolkit.optimize.effort import EFFORTS, recipe_for
 from toolkit.optimize.forms import TOLERATED, ways_back
 from toolkit.optimize.plan import Plan
+from toolkit.optimize.students import Students, grow
 from toolkit.optimize.trial import Cost, Made, Point
+from toolkit.optimize.weighing import measure, weigh
 from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-from toolkit.spec import Array, Spec
+from toolkit.spec import Spec
 from toolkit.stages import Stages
-from toolkit.staging import write_atomically
 from toolkit.train.logbook import read_log
 from toolkit.train.overfitting import Epoch
-from toolkit.train.randomness import reproducible
 from toolkit.train.saving import WORK, save_trained
 
 # kind of net -> how its file is quantized; the rest is static: dynamic scales make rows depend on one another. An mlp
@@ -84,28 +72,16 @@ class Workshop:
         self.artifact, self.data, self.folder = artifact, data, folder
         self.seed, self.threads, self.progress = seed, threads, progress
         self.stages = Stages(folder, progress)
-        self._bases: dict[int, Classifier] = {}
+        self.students = Students(artifact, data, self.stages, seed=seed, threads=threads, progress=progress)
         self._shapes: dict[str, Cost] = {}
         self._received: dict[tuple[Plan, str], tuple[tuple[Point, ...], str | None]] = {}
 
     @cached_property
-    def classifier(self) -> Classifier:
-        """The model as a network of ours; raises `InputError` for one that came as an exported file."""
-        if self.artifact.core.format != "safetensors":
-            raise InputError(f"{self.artifact.folder} is an exported file; what needs a network cannot be done with it")
-        return load_classifier(self.artifact)
-
-    @property
-    def kind(self) -> str:
-        """The kind of the model's net, "" for an exported file."""
-        return kind_of(self.artifact)
-
-    @cached_property
     def teacher(self) -> Predictor:
         """The model as it answers fastest in fp32: through ONNX Runtime."""
-        if self.kind:
+        if self.students.kind:
             exported = self.stages.keep(
-                TEACHER, self.artifact.digest, lambda partial: self._export(self.classifier, partial)
+                TEACHER, self.artifact.digest, lambda partial: self._export(self.students.classifier, partial)
             )
         else:
             exported = self.artifact
@@ -113,7 +89,7 @@ class Workshop:
 
     def measure_shape(self, plan: Plan) -> Cost:
         """What an untrained net of the plan's shape costs once it is exported and quantized."""
-        net, encoder, kind = self._stand_in(plan)
+        net, encoder, kind = self.students.stand_in(plan, self.teacher)
         key = str([kind, describe_net(net)["sizes"]])
         if key not in self._shapes:
             spec = Spec(self.data.task, encoder.inputs, self.data.labels, encoder.limits)
@@ -125,7 +101,7 @@ class Workshop:
                     small = self._quantize(exported, Path(scratch) / "int8", kind, rows=32)
                 except NothingToQuantizeError:
                     small = exported
-                self._shapes[key] = self.measure(small)
+                self._shapes[key] = measure(small, self._rows)
         return self._shapes[key]
 
     def train(
@@ -156,14 +132,14 @@ class Workshop:
                     raise GivenUpError(reason, given_up)
             trained, curve = self.train(plan, effort=effort, start=start, watch=watch)
             classifier = load_classifier(trained)
-        elif self.kind:
-            classifier = self._base(plan.get("trim", 0))
+        elif self.students.kind:
+            classifier = self.students.base(plan.get("trim", 0))
         exported = self.stages.keep(
             self._place(plan, effort, "fp32"),
             [plan.to_json(), classifier.parent if classifier else self.artifact.digest, effort],
             lambda partial: self._export(classifier, partial) if classifier else self._copy(partial),
         )
-        made = [self.weigh("fp32", exported)]
+        made = [self._weigh("fp32", exported)]
         kind = str((describe_net(classifier.net) if classifier else self.artifact.core.net or {}).get("kind", ""))
         try:
             small = self.stages.keep(
@@ -172,7 +148,7 @@ class Workshop:
             )  # fmt: skip
         except NothingToQuantizeError:  # so small a net that its float form is the answer
             return Product(curve, tuple(made))
-        made.append(self.weigh("int8", small))
+        made.append(self._weigh("int8", small))
         if effort == "long" and classifier is not None and MODES.get(kind, "static") == "static":
             made += self._win_back(plan, exported, classifier, made)
         return Product(curve, tuple(made))
@@ -189,7 +165,7 @@ class Workshop:
                 artifact = self.stages.keep(self._place(plan, "long", form), [exported.digest, form], make)
             except (GateError, MissingExtra):  # no mixture keeps it, or what trains it is not installed
                 continue
-            found.append(self.weigh(form, artifact))
+            found.append(self._weigh(form, artifact))
             best = max(best, found[-1].score)
         return found
 
@@ -210,54 +186,13 @@ class Workshop:
         self.stages.keep(self._place(plan, effort, "trained"), self._key(plan, effort, start), unpack)
 
     def _place(self, plan: Plan, effort: str, form: str) -> str:
-        return f"{TRIALS_FOLDER}/{slug(plan)}/{effort}/{form}"
+        return f"{TRIALS_FOLDER}/{plan.slug}/{effort}/{form}"
 
     def _key(self, plan: Plan, effort: str, start: Path | None) -> list[object]:
         return [plan.to_json(), effort, self.artifact.digest, None if start is None else start.name]
 
-    def weigh_reference(self) -> tuple[Made, Array]:
-        """The model as it came, with its validation answers; kept, so that a resumed search compares with the same."""
-        path = self.folder / "reference" / "reference.json"
-        if path.is_file():
-            kept = Made.from_json(json.loads(path.read_bytes()))
-            if kept.digest == self.artifact.digest:
-                return kept, np.load(path.with_name("validation.npy"), allow_pickle=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        validation = self.data.split("validation")
-        with Predictor.load(self.artifact, threads=1) as predictor:
-            answers = answer(predictor, validation)
-            cost = self._time(predictor, self.artifact)
-        np.save(path.with_name("validation.npy"), answers, allow_pickle=False)
-        score = score_of(answers, validation.labels, self.artifact.spec)
-        made = Made("reference", "", self.artifact.digest, score, cost)
-        write_atomically(path, json.dumps(made.to_json()).encode())
-        return made, answers
-
-    def weigh(self, form: str, artifact: Artifact) -> Made:
-        """Judge an artifact on validation rows and time it; its answers are kept beside it for cascades."""
-        with Predictor.load(artifact, threads=1) as predictor:
-            answers = answer(predictor, self.data.split("validation"))
-            cost = self._time(predictor, artifact)
-        np.save(answers_of(artifact), answers, allow_pickle=False)
-        score = score_of(answers, self.data.split("validation").labels, predictor.spec)
-        inside = artifact.folder.is_relative_to(self.folder)
-        folder = str(artifact.folder.relative_to(self.folder) if inside else artifact.folder)
-        return Made(form, folder, artifact.digest, score, cost)
-
-    def measure(self, artifact: Artifact) -> Cost:
-        """Time single rows for about a second, longer where a p99 needs it."""
-        with Predictor.load(artifact, threads=1) as predictor:
-            return self._time(predictor, artifact)
-
-    def _time(self, predictor: Predictor, artifact: Artifact) -> Cost:
-        rows = self.data.split("validation").examples
-        latency = measure_latency(predictor, rows, seconds=SECONDS, warmup=0.1)
-        if latency.p99_ms is None and latency.mean_ms < 8:
-            latency = measure_latency(predictor, rows, seconds=P99_SAMPLES * latency.mean_ms / 1e3, warmup=0.1)
-        return Cost(latency.p50_ms or latency.mean_ms, latency.mean_ms, latency.p99_ms, artifact.size_bytes)
-
     def _train(self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None) -> None:
-        student = self._student(plan) if start is None else self._grown(start)
+        student = self.students.choose(plan, self.teacher) if start is None else grow(start)
         recipe = recipe_for(describe_net(student.net)["kind"], effort, seed=self.seed, threads=self.threads)
 
         def look(stage: str, done: int, total: int, words: str = "") -> None:
@@ -273,52 +208,14 @@ class Workshop:
             objective=Objective(alpha=0.9), copies=EFFORTS[effort].copies, inherited=student.inherited,
             answers_folder=self.folder / "answers", folder=partial / WORK, progress=look,
         )  # fmt: skip
-        save_trained(replace(trained.classifier, name=slug(plan)), self.data, partial)
+        save_trained(replace(trained.classifier, name=plan.slug), self.data, partial)
 
-    def _student(self, plan: Plan) -> Student:
-        """The net that learns: cut out of the teacher, or a new one with what it can inherit."""
-        sizes = {name: value for name, value in plan.settings if name not in ("trim", "layers")}
-        if not self.kind:
-            return choose_student(self.teacher, self.data, net=plan.family, sizes=sizes, seed=self.seed)
-        base = self._base(plan.get("trim", 0))
-        if plan.family != "prune":
-            return choose_student(
-                base, self.data, net=plan.family, layers=plan.get("layers"), sizes=sizes, seed=self.seed
-            )
-        cut = prune(
-            base, self.data, keep=plan.get("keep"), layers=plan.get("layers"), recover=0,
-            recipe=recipe_for(self.kind, "short", seed=self.seed, threads=self.threads), progress=self.progress,
-        )  # fmt: skip
-        return Student(cut.classifier.net, base.encoder, True, {"cut": dict(plan.settings)})
+    def _weigh(self, form: str, artifact: Artifact) -> Made:
+        return weigh(form, artifact, self.data.split("validation"), self.folder)
 
-    def _grown(self, start: Path) -> Student:
-        """The net of an earlier trial, to be trained further."""
-        earlier = load_classifier(start)
-        return Student(earlier.net, earlier.encoder, False, {"trained": earlier.parent})
-
-    def _stand_in(self, plan: Plan) -> tuple[nn.Module, Encoder, str]:
-        if plan.family == "prune":
-            base = self._base(plan.get("trim", 0))
-            described = describe_net(base.net)
-            sizes = shapes_after(cast(Any, base.net).sizes, keep=plan.get("keep"), layers=plan.get("layers"))
-            with reproducible(self.seed, 1):
-                return build_net(described["kind"], vars(sizes)), base.encoder, described["kind"]
-        student = self._student(plan)
-        return student.net, student.encoder, describe_net(student.net)["kind"]
-
-    def _base(self, trim: int) -> Classifier:
-        """The model with a vocabulary trimmed to pieces seen `trim` times (0: as it came)."""
-        if not trim:
-            return self.classifier
-        if trim not in self._bases:
-            found = self.stages.keep(
-                f"trimmed-{trim}", [self.artifact.digest, trim],
-                lambda partial: save_trained(
-                    trim_vocabulary(self.classifier, self.data, floor=trim).classifier, self.data, partial
-                ),
-            )  # fmt: skip
-            self._bases[trim] = load_classifier(found)
-        return self._bases[trim]
+    @property
+    def _rows(self) -> Sequence[Any]:
+        return self.data.split("validation").examples
 
     def _copy(self, folder: Path) -> None:
         """The file that came, in the search's folder: nothing is written beside a user's."""
@@ -333,33 +230,6 @@ class Workshop:
         return quantize(artifact, folder, Scheme(mode=mode, rows=rows, seed=self.seed), calibration=calibration)
 
 
-def kind_of(artifact: Artifact) -> str:
-    """The kind of an artifact's net, "" for an exported file: it holds no net that could be trained or cut."""
-    return str((artifact.core.net or {}).get("kind", "")) if artifact.core.format == "safetensors" else ""
-
-
-def answer(predictor: Predictor, split: Split) -> Array:
-    """Logits after the temperature, float32 (rows, classes)."""
-    return predictor.logits(split.examples) / predictor.temperature
-
-
-def score_of(logits: Array, labels: Array, spec: Spec) -> float:
-    """Accuracy; for a recommender the area under the ROC curve."""
-    if spec.task == "recommend":
-        return auc(positive_scores(logits, spec), labels == 1)
-    return float((logits.argmax(axis=1) == labels).mean())
-
-
 def curve_of(log: Sequence[Epoch], epochs: int) -> tuple[Point, ...]:
     """The log of a training as points: share of `epochs`, validation accuracy, seconds."""
     return tuple(Point(row.epoch / epochs, row.validation_accuracy, row.seconds) for row in log)
-
-
-def answers_of(artifact: Artifact) -> Path:
-    """Where the validation answers of a trial's artifact lie: beside its folder, never in it."""
-    return artifact.folder.with_name(f"{artifact.folder.name}.validation.npy")
-
-
-def slug(plan: Plan) -> str:
-    """A plan as the name of a folder."""
-    return "-".join([plan.family, *(f"{name}{value}" for name, value in plan.settings)])
