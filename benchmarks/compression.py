@@ -69,11 +69,11 @@ CASES: Mapping[str, Case] = {
     "trec": Case("trec", "text", "transformer", Budget(max_drop=0.005, hours=0.9), TEXT_BARS, start="minilm"),
     "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.005, hours=0.6), TEXT_BARS, start="minilm"),
     "mnist-5k": Case(
-        "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.15),
+        "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.1),
         (Bar("p50", "best", "p50_faster", 10.0, 0.005),),
     ),
     "movielens-100k": Case(
-        "movielens-100k", "recommend", "recommender", Budget(max_drop=0.002, hours=0.1, objective="size"),
+        "movielens-100k", "recommend", "recommender", Budget(max_drop=0.002, hours=0.08, objective="size"),
         (Bar("size", "best", "smaller", 4.0, 0.002), Bar("not slower", "best", "p50_faster", 1.0, 0.002)),
     ),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 A family is a way: `quantize` only (nothing is trained), `prune` the model, or train a student of another kind.
 Its choices are short lists of values that kernels like, so the space is finite: every point of it has a name, its
-latency can be measured before anything is trained, and no point is tried twice.
+latency can be measured before anything is trained, and no point is tried twice. Each list rises from small to large.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from toolkit.errors import InputError
 
 Choices = Mapping[str, tuple[Any, ...]]
-# vocabularies: 0 is the whole one, 1 the pieces that training rows hold
-_TRIM = (0, 1)
+# vocabularies: 1 is the pieces that training rows hold, 0 the whole one
+_TRIM = (1, 0)
 PRUNED_TRANSFORMER: Choices = {"layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0.5, 0.75), "trim": _TRIM}
 STUDENTS: Mapping[str, Choices] = {
     "transformer": {"layers": (2, 3), "width": (128, 192, 256), "trim": _TRIM},

@@ -22,7 +22,7 @@ from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import Candidate, choose, pair_up
 from toolkit.optimize.effort import times_longer
 from toolkit.optimize.plan import Plan
-from toolkit.optimize.policy import Policy, give_up
+from toolkit.optimize.policy import HOPE, Policy, give_up
 from toolkit.optimize.trial import FAILED, MADE, STOPPED, Cost, Made, Point, Trial, append_trial, read_trials
 from toolkit.optimize.weighing import answers_of
 from toolkit.optimize.workshop import GivenUpError, Product, Workshop
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 # parts of the time after which no comparison begins, and no long training; what runs then may take GRACE more
 COMPARE, FINISH, GRACE = 0.55, 0.88, 0.04
-# a short training may be this far outside the budget and still come home with a long one
-HOPE = 0.02
 Announce = Callable[[str], None]
 # plans that are sensible on any data, tried before the sampler has seen anything
 FIRST = (
