@@ -200,9 +200,9 @@ def main() -> int:
         ratio = row["random_over_search"]
         name = "bare, " if row["bare"] else ""
         print(
-            f"{name}drop {row['max_drop']:.2f}, {row['seconds'] / 60:5.1f} min: search {row['search_ms']:.2f}, random "
-            f"{row['random_ms']:.2f} ms, {ratio['value']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f}); better in "
-            f"{row['search_better']}, equal in {row['equal']}, worse in {row['random_better']} of {SEEDS}"
+            f"{name}drop {row['max_drop']:.2f}, {row['seconds'] / 60:5.1f} min: search {row['search_ms']:.2f} ms, "
+            f"random {row['random_ms']:.2f} ms, {ratio['value']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f}); better "
+            f"in {row['search_better']}, equal in {row['equal']}, worse in {row['random_better']} of {SEEDS}"
         )
     document = {
         "schema_version": 1, "seeds": SEEDS, "plans": len(table.trials), "table_seconds": table.seconds, "rows": rows,

@@ -24,7 +24,7 @@ def by_layers(plan: Plan) -> Cost:
     return cost(float(layers), size=int(1_000_000 * layers))
 
 
-def exhaust(policy: Policy, score: float = 0.90) -> list[Plan]:
+def exhaust(policy: Policy, score: float = 0.93) -> list[Plan]:
     seen = []
     while (proposed := policy.propose(by_layers)) is not None:
         plan, shape = proposed
@@ -71,6 +71,23 @@ def test_what_holds_no_budget_rules_nothing_out() -> None:
     policy = make_policy()
     policy.observe(trial(0, Plan.of("prune", layers=1, keep=1.0), 0.80, 1.0))
     assert policy.objection(cost(5.0, size=9_000_000)) is None
+
+
+def test_where_a_larger_plan_of_a_family_was_far_off_a_smaller_one_is_not_trained() -> None:
+    policy = make_policy()
+    policy.observe(trial(0, Plan.of("prune", layers=2, keep=0.5), 0.90, 1.0))
+    assert policy.hopeless(Plan.of("prune", layers=1, keep=0.5)) == (
+        "not trained: t00, larger in everything, lost 5.0 points"
+    )
+    assert policy.hopeless(Plan.of("prune", layers=1, keep=1.0)) is None
+    assert policy.hopeless(Plan.of("prune", layers=3, keep=0.5)) is None
+    assert policy.hopeless(Plan.of("lstm", hidden=64)) is None
+
+
+def test_what_was_near_the_budget_speaks_against_nothing() -> None:
+    policy = make_policy()
+    policy.observe(trial(0, Plan.of("prune", layers=2, keep=0.5), 0.93, 1.0))
+    assert policy.hopeless(Plan.of("prune", layers=1, keep=0.5)) is None
 
 
 def test_a_training_is_given_up_when_a_cheaper_one_stood_clearly_higher() -> None:

@@ -20,22 +20,30 @@ def recorded(plan: Plan) -> Trial:
     weights = plan.get("layers") * plan.get("keep")
     score, found = 0.95 - 0.1 / (1 + weights), cost(0.2 * plan.get("layers"), size=int(1e6 * weights))
     curve = (Point(0.5, score - 0.02, 10.0 * weights), Point(1.0, score, 20.0 * weights))
-    return Trial(0, plan, MADE, "made", shape=found, curve=curve, made=(Made("int8", "", "0" * 64, score, found),),
-                 seconds=20.0 * weights)  # fmt: skip
+    made = (Made("int8", "", plan.words.ljust(64), score, found),)
+    return Trial(0, plan, MADE, "made", shape=found, curve=curve, made=made, seconds=20.0 * weights)
 
 
 TABLE = Recorded(
     SPACE, 0.95, 1000, (Made("int8", "", "1" * 64, 0.95, cost(3.0, size=20_000_000)),),
-    {plan: recorded(plan) for plan in enumerate_plans(SPACE)},
+    {plan: recorded(plan) for plan in enumerate_plans(SPACE)}, {},
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_search_ends_with_the_best_of_the_table_and_needs_less_time_than_the_whole(seed: int) -> None:
     found = search(TABLE, Budget(max_drop=0.03), seed)
-    best = best_by(choose_randomly(TABLE, seed), float("inf"), TABLE, 0.03)
-    assert best_by(found, float("inf"), TABLE, 0.03) == best
+    best = best_by(choose_randomly(TABLE, seed), float("inf"), TABLE, 0.03, {})
+    assert best_by(found, float("inf"), TABLE, 0.03, {}) == best
     assert found[-1].seconds < TABLE.seconds
+
+
+def test_a_cascade_counts_from_when_both_its_members_were_found() -> None:
+    found = choose_randomly(TABLE, 0)
+    first, second = found[1], found[4]
+    pairs = {(second.made.digest, first.made.digest): 0.01}
+    assert best_by(found, second.seconds, TABLE, 0.03, pairs) == 0.01
+    assert best_by(found, second.seconds - 1e-6, TABLE, 0.03, pairs) > 0.01
 
 
 def test_random_choice_trains_everything_once_in_an_order_of_its_seed() -> None:
@@ -46,7 +54,7 @@ def test_random_choice_trains_everything_once_in_an_order_of_its_seed() -> None:
 
 
 def test_before_anything_is_trained_all_have_the_quantized_model() -> None:
-    assert best_by(search(TABLE, Budget(max_drop=0.03), 0), 0.0, TABLE, 0.03) == 3.0
+    assert best_by(search(TABLE, Budget(max_drop=0.03), 0), 0.0, TABLE, 0.03, {}) == 3.0
 
 
 def test_the_interval_holds_the_mean_of_equal_ratios() -> None:

@@ -83,7 +83,7 @@ def command(
         space = space_of(data.task, kind_of(artifact))
         for family, choices in space.items():
             terminal.say(f"{family}: {'; '.join(f'{name} {values}' for name, values in choices.items()) or 'as it is'}")
-        terminal.say(f"{count_plans(space)} plans, {hours:g} hours; nothing was done")
+        terminal.say(f"{count_plans(space)} plans, {hours:g} hours; nothing was searched")
         return 0
     settings = {"data": reference, "seed": seed, "threads": threads or threads_allowed(), "cluster": cluster}
     # how long to search does not make another search: what was tried is as true with more hours

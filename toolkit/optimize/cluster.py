@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from toolkit.artifact import load_artifact
 from toolkit.data import Data
 from toolkit.errors import InputError, require
+from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.optimize.policy import give_up
 from toolkit.optimize.trial import Point, Trial
 from toolkit.optimize.workshop import GivenUpError, Workshop
@@ -64,7 +65,7 @@ class Cluster:
                                                 for p in sorted(job.start.rglob("*")) if p.is_file()}  # fmt: skip
         rivals = list(self._search.trials) if job.effort == "short" else []
         reference = self._train.remote(
-            self._model, self._data, job, start, rivals, self._search.workshop.seed, self._threads
+            self._model, self._data, job, start, rivals, dict(EFFORTS), self._search.workshop.seed, self._threads
         )
         self._jobs[reference] = job
 
@@ -91,9 +92,10 @@ class Cluster:
 
 def train_there(
     model: dict[str, bytes], data: Data, job: Job, start: dict[str, bytes] | None, rivals: list[Trial],
-    seed: int, threads: int,
+    efforts: dict[str, Effort], seed: int, threads: int,
 ) -> tuple[dict[str, bytes], tuple[Point, ...], str | None]:  # fmt: skip
     """Runs on a node: the files of the trained network, its curve, and why it was given up, if it was."""
+    EFFORTS.update(efforts)  # as long as the machine that asks would train it
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _unpack(model, folder / "model")

@@ -20,6 +20,7 @@ def plot_pareto(
     """Write the picture to `path` (png or svg by its ending)."""
     require("matplotlib", extra="optimize")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(9, 5.5), dpi=130, layout="constrained")
     axes = figure.subplots()
@@ -33,7 +34,7 @@ def plot_pareto(
         if found:
             axes.scatter(
                 [c.cost.mean_ms for c in found], [100 * c.score for c in found],
-                s=[20 + 8 * c.cost.size_bytes / 1e6 for c in found], c=colour, marker=marker, alpha=alpha, label=label,
+                s=[40 + 8 * c.cost.size_bytes / 1e6 for c in found], c=colour, marker=marker, alpha=alpha, label=label,
                 edgecolors="white", linewidths=0.6,
             )  # fmt: skip
     axes.scatter([best.cost.mean_ms], [100 * best.score], s=320, facecolors="none", edgecolors=RED, linewidths=2)
@@ -44,6 +45,8 @@ def plot_pareto(
     axes.axhline(100 * reference, color=GREEN, linewidth=1.2, label="the model that came")
     axes.axhline(100 * (reference - budget.max_drop), color=GREEN, linewidth=1.2, linestyle="--", label="budget")
     axes.set_xscale("log")
+    for place in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        place(FuncFormatter(lambda value, _: f"{value:.2g}"))
     axes.set_xlabel("mean latency of a row, ms (one thread, encoder included)")
     axes.set_ylabel(f"validation {metric}, %")
     low = min(100 * (reference - budget.max_drop), *(100 * c.score for c in pareto))
