@@ -19,7 +19,7 @@ from toolkit.commands.opening import data_of
 from toolkit.machine import describe_machine
 from toolkit.optimize.plan import Choices, Plan, enumerate_plans
 from toolkit.optimize.trial import MADE, Made, Trial
-from toolkit.optimize.weighing import answers_of, weigh_reference
+from toolkit.optimize.weighing import answers_of
 from toolkit.optimize.workshop import Workshop
 from toolkit.staging import write_atomically
 
@@ -39,7 +39,7 @@ def main(model: str, reference: str, folder: str, threads: int = 1) -> int:
     artifact = load_artifact(model)
     data = data_of(artifact, reference)
     workshop = Workshop(artifact, data, Path(folder), seed=0, threads=threads)
-    came, _ = weigh_reference(artifact, data.split("validation"), Path(folder))
+    came, _ = workshop.reference
     _ = workshop.teacher
     trials: list[Trial] = []
     for plan in enumerate_plans(SPACE):

@@ -32,8 +32,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EFFORTS, "short", Effort(0, dict.fromkeys(EFFORTS["short"].epochs, 1)))
-    monkeypatch.setitem(EFFORTS, "long", Effort(1, dict.fromkeys(EFFORTS["long"].epochs, 1)))
+    monkeypatch.setitem(EFFORTS, "short", Effort(dict.fromkeys(EFFORTS["short"].epochs, 1), 0, 0))
+    monkeypatch.setitem(EFFORTS, "long", Effort(dict.fromkeys(EFFORTS["long"].epochs, 1), 1, 1))
     monkeypatch.setattr(decision, "SECONDS", 0.3)
     monkeypatch.setattr(decision, "ROUNDS", 2)
     monkeypatch.setattr(weighing, "SECONDS", 0.2)

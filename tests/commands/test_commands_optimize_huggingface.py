@@ -63,7 +63,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for effort in ("short", "long"):
-        monkeypatch.setitem(EFFORTS, effort, Effort(0, dict.fromkeys(EFFORTS[effort].epochs, 1)))
+        monkeypatch.setitem(EFFORTS, effort, Effort(dict.fromkeys(EFFORTS[effort].epochs, 1), 0, 0))
     # two plans are soon all tried, and the search ends
     monkeypatch.setitem(SPACES, ("text", ""), {"quantize": {}, "mlp": {"width": (64,), "buckets": (8192,)}})
     monkeypatch.setattr(decision, "SECONDS", 0.3)

@@ -43,8 +43,8 @@ def short_work() -> Iterator[None]:
     """Trainings of an epoch and measurements of a part of a second: what is tested is the search, not its answer."""
     with pytest.MonkeyPatch.context() as patch:
         epochs = dict.fromkeys(EFFORTS["short"].epochs, 2)
-        patch.setitem(EFFORTS, "short", Effort(1, epochs))
-        patch.setitem(EFFORTS, "long", Effort(2, epochs))
+        patch.setitem(EFFORTS, "short", Effort(epochs, 1, 0))
+        patch.setitem(EFFORTS, "long", Effort(epochs, 2, 1))
         patch.setattr(decision, "SECONDS", 0.4)
         patch.setattr(decision, "ROUNDS", 2)
         patch.setattr(decision, "SECONDS_EACH", 0.1)

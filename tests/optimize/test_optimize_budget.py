@@ -38,6 +38,7 @@ def test_a_quantity_without_a_known_unit_is_refused(text: str) -> None:
         ({"max_size_bytes": -1}, "max_size is -1"),
         ({"hours": 0.0}, "hours is 0.0"),
         ({"hours": float("inf")}, "hours is inf"),
+        ({"caution": -1.0}, "caution is -1.0"),
         ({"objective": "beauty"}, "objective is 'beauty'; allowed: speed, size"),
     ],
 )
@@ -53,6 +54,13 @@ def test_every_limit_that_is_missed_is_named_with_its_figure() -> None:
     assert missed == (
         "loses 2.5 points, 1.5 too many", "p99 6.50 ms, 1.50 ms too slow", "12.5 MB, 2.5 MB too large",
     )  # fmt: skip
+
+
+def test_caution_adds_standard_errors_to_a_drop() -> None:
+    assert Budget(max_drop=0.01).misses(drop=0.005, p99_ms=None, size_bytes=0, error=0.004) == ()
+    missed = Budget(max_drop=0.01).misses(drop=0.005, p99_ms=None, size_bytes=0, error=0.007)
+    assert missed == ("loses 0.5 points and may lose 0.7 more, 0.2 too many",)
+    assert Budget(max_drop=0.01, caution=0.0).misses(drop=0.005, p99_ms=None, size_bytes=0, error=0.1) == ()
 
 
 def test_what_is_not_known_or_not_limited_is_not_missed() -> None:

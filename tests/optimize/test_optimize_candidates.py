@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,17 +33,33 @@ SINGLES = [
     candidate(name, float((found.argmax(1) == LABELS).mean()), mean)
     for (name, found), mean in zip(ANSWERS.items(), (0.2, 2.0), strict=True)
 ]
-REFERENCE = SINGLES[1].score
+PLAIN = Budget(max_drop=0.01, caution=0.0)
 
 
 def test_a_cascade_has_the_accuracy_that_routing_its_members_gives() -> None:
-    (pair,) = pair_up(SINGLES, ANSWERS, LABELS, reference=REFERENCE, max_drop=0.01)
+    (pair,) = pair_up(SINGLES, ANSWERS, LABELS, ANSWERS["large"], PLAIN)
     assert pair.members == ("small", "large")
     assert pair.router is not None
     answered = route(ANSWERS["small"], ANSWERS["large"], pair.router)
     assert pair.score == pytest.approx(float((answered.argmax(1) == LABELS).mean()))
     assert pair.drop <= 0.01 + 1e-9
     assert 0 < pair.router.share < 0.5
+
+
+def test_caution_defers_more_rows() -> None:
+    (plain,) = pair_up(SINGLES, ANSWERS, LABELS, ANSWERS["large"], PLAIN)
+    (careful,) = pair_up(SINGLES, ANSWERS, LABELS, ANSWERS["large"], replace(PLAIN, caution=1.0))
+    assert plain.router is not None
+    assert careful.router is not None
+    assert careful.router.share > plain.router.share
+    assert careful.drop + careful.error <= 0.01 + 1e-9 < plain.drop + plain.error
+
+
+def test_a_doubtful_winner_gives_way_to_a_sure_one() -> None:
+    lucky = replace(candidate("lucky", 0.946, 0.5), error=0.009)
+    sure = replace(candidate("sure", 0.946, 0.9), error=0.002)
+    assert choose([lucky, sure], Budget(max_drop=0.01)).name == "sure"
+    assert choose([lucky, sure], PLAIN).name == "lucky"
 
 
 def test_a_cascade_costs_the_small_one_always_and_the_large_one_sometimes() -> None:
@@ -54,7 +72,7 @@ def test_a_cascade_costs_the_small_one_always_and_the_large_one_sometimes() -> N
 
 def test_two_models_of_like_cost_make_no_cascade() -> None:
     singles = [candidate("small", SINGLES[0].score, 1.9), SINGLES[1]]
-    assert pair_up(singles, ANSWERS, LABELS, reference=REFERENCE, max_drop=0.01) == []
+    assert pair_up(singles, ANSWERS, LABELS, ANSWERS["large"], PLAIN) == []
 
 
 def test_the_fastest_that_holds_the_budget_is_chosen_and_the_smallest_when_size_is_asked() -> None:

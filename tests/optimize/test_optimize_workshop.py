@@ -59,7 +59,7 @@ class Model:
 def one_epoch(short_work: None) -> Iterator[None]:
     """An epoch, and times of single rows that nobody will quote."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EFFORTS, "short", Effort(1, dict.fromkeys(EFFORTS["short"].epochs, 1)))
+        patch.setitem(EFFORTS, "short", Effort(dict.fromkeys(EFFORTS["short"].epochs, 1), 1, 0))
         patch.setattr(workshop, "SECONDS", 0.05)
         patch.setattr(workshop, "P99_SAMPLES", 50)
         gc.collect()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 )
 @click.option("--max-p99", metavar="TIME", help="Longest p99 of a row in process, one thread: 5ms, 900us.")
 @click.option("--max-size", metavar="SIZE", help="Largest artifact, everything counted: 20MB.")
+@click.option("--caution", type=float, default=1.0, show_default=True,
+              help="Standard errors added to a drop on validation rows before it counts.")  # fmt: skip
 @click.option("--hours", type=float, default=1.0, show_default=True, help="Time to search.")
 @click.option("--objective", type=click.Choice(["speed", "size"]), default="speed", show_default=True,
               help="What the best answer is best at within the budget: mean latency, or size.")  # fmt: skip
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     *, model: str, reference: str, text: str | None, label: str | None, max_drop: float, max_p99: str | None,
-    max_size: str | None, hours: float, objective: str, threads: int, cluster: str | None, seed: int, dry_run: bool,
-    out: Path, force: bool, as_json: bool,
+    max_size: str | None, caution: float, hours: float, objective: str, threads: int, cluster: str | None, seed: int,
+    dry_run: bool, out: Path, force: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find the smallest, fastest form of a trained classifier that holds a budget, by measuring on this machine.
 
@@ -68,7 +70,7 @@ def command(
 
     budget = Budget(
         max_drop=max_drop, max_p99_ms=parse_milliseconds(max_p99) if max_p99 else None,
-        max_size_bytes=parse_bytes(max_size) if max_size else None, hours=hours, objective=objective,
+        max_size_bytes=parse_bytes(max_size) if max_size else None, hours=hours, objective=objective, caution=caution,
     )  # fmt: skip
     folder = exported_from(model, out) if model.startswith("hf:") else Path(model)
     artifact = load_artifact(folder)

@@ -29,7 +29,6 @@ from toolkit.optimize.plan import Choices, space_of
 from toolkit.optimize.policy import Policy
 from toolkit.optimize.search import FIRST, Announce, Search
 from toolkit.optimize.trial import Trial
-from toolkit.optimize.weighing import weigh_reference
 from toolkit.optimize.workshop import Workshop
 from toolkit.progress import Progress, silent
 
@@ -68,7 +67,7 @@ def optimize(
     """
     check_fit(artifact, data, budget)
     workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, progress=progress)
-    reference, answers = weigh_reference(artifact, data.split("validation"), folder)
+    reference, answers = workshop.reference
     policy = Policy(
         space or space_of(data.task, workshop.students.kind), budget, reference=reference.score,
         rows=len(data.split("validation")), seed=seed, first=FIRST,

@@ -7,18 +7,24 @@ is built and measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.compress.thresholds import choose_threshold
+import numpy as np
+
+from toolkit.compress.thresholds import choose_share
 from toolkit.optimize.budget import OBJECTIVES, Budget
 from toolkit.optimize.trial import Cost, Made
-from toolkit.routing import Router
-from toolkit.spec import Array
+from toolkit.optimize.weighing import paired_error
+from toolkit.routing import Router, margins
+from toolkit.spec import Array, softmax
 
 # a small member that takes more of the large one's time than this leaves a cascade nothing to win
 QUICK = 0.6
+# shares of the rows that may be deferred
+SHARES = tuple(share / 40 for share in range(1, 32))
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,19 @@ class Candidate:
     made: Made | None = None
     members: tuple[str, ...] = ()
     router: Router | None = None
+    error: float = 0.0
 
     def misses(self, budget: Budget) -> tuple[str, ...]:
         """By how much it misses each limit, in words."""
-        return budget.misses(drop=self.drop, p99_ms=self.cost.p99_ms, size_bytes=self.cost.size_bytes)
+        cost = self.cost
+        return budget.misses(drop=self.drop, p99_ms=cost.p99_ms, size_bytes=cost.size_bytes, error=self.error)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "name": self.name,
             "plan": self.words,
-            "validation": {"score": self.score, "drop": self.drop},
+            "validation": {"score": self.score, "drop": self.drop, "standard_error": self.error},
             "cost": self.cost.to_json(),
             "cost_is": "expected from its members" if self.members else "measured",
             "members": list(self.members),
@@ -55,34 +63,42 @@ class Candidate:
 
 
 def pair_up(
-    singles: Sequence[Candidate], answers: dict[str, Array], labels: Array, *, reference: float, max_drop: float
+    singles: Sequence[Candidate], answers: Mapping[str, Array], labels: Array, reference: Array, budget: Budget
 ) -> list[Candidate]:
-    """Every cascade of two singles that is worth having, at the smallest share that keeps the drop.
+    """Every cascade of two singles that is worth having, at the smallest share of `SHARES` that keeps the drop.
 
-    `answers` are validation logits after the temperature by name, `reference` the accuracy of the model that came.
+    `answers` are validation logits after the temperature by name, `reference` those of the model that came.
     """
+    right = reference.argmax(axis=1) == labels
+    hits = {single.name: answers[single.name].argmax(axis=1) == labels for single in singles}
     found = []
-    for small in singles:
-        for large in singles:
-            if small.cost.mean_ms >= QUICK * large.cost.mean_ms or small.score >= large.score:
-                continue
-            router = choose_threshold(
-                answers[small.name], answers[large.name], labels, reference_accuracy=reference, max_drop=max_drop
-            )
-            if not 0.0 < router.share < 1.0:
-                continue
-            found.append(
-                Candidate(
-                    name=f"{small.name}+{large.name}",
-                    words=f"cascade: {router.share:.0%} of rows go from {small.words} to {large.words}",
-                    score=router.accuracy,
-                    drop=reference - router.accuracy,
-                    cost=expect_cost(small.cost, large.cost, router.share),
-                    members=(small.name, large.name),
-                    router=router,
-                )
-            )
+    for small, large in itertools.permutations(singles, 2):
+        if small.cost.mean_ms >= QUICK * large.cost.mean_ms or small.score >= large.score:
+            continue
+        order = np.argsort(margins(softmax(answers[small.name])), kind="stable")
+        for share in SHARES:
+            together = hits[small.name].copy()
+            deferred = order[: round(share * len(order))]
+            together[deferred] = hits[large.name][deferred]
+            drop, error = float(right.mean() - together.mean()), paired_error(right, together)
+            if not budget.misses(drop=drop, p99_ms=None, size_bytes=0, error=error):
+                router = choose_share(answers[small.name], answers[large.name], labels, share=share)
+                found.append(_join(small, large, router, float(right.mean()), error))
+                break
     return _front(found)
+
+
+def _join(small: Candidate, large: Candidate, router: Router, reference: float, error: float) -> Candidate:
+    return Candidate(
+        name=f"{small.name}+{large.name}",
+        words=f"cascade: {router.share:.0%} of rows go from {small.words} to {large.words}",
+        score=router.accuracy,
+        drop=reference - router.accuracy,
+        cost=expect_cost(small.cost, large.cost, router.share),
+        members=(small.name, large.name),
+        router=router,
+        error=error,
+    )
 
 
 def expect_cost(small: Cost, large: Cost, share: float) -> Cost:
@@ -105,7 +121,10 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
         return min(held, key=lambda c: (getattr(c.cost, quantity), c.drop))
     return min(
         candidates,
-        key=lambda c: (budget.excess(drop=c.drop, p99_ms=c.cost.p99_ms, size_bytes=c.cost.size_bytes), c.cost.mean_ms),
+        key=lambda c: (
+            budget.excess(drop=c.drop, p99_ms=c.cost.p99_ms, size_bytes=c.cost.size_bytes, error=c.error),
+            c.cost.mean_ms,
+        ),
     )
 
 

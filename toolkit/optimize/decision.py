@@ -81,7 +81,8 @@ def decide(search: Search, budget: Budget) -> Decision:
             role, candidate, load_artifact(folder / role), reports[role], answers[role],
             comparison.ratio(0, place).to_json(),
             budget.misses(
-                drop=candidate.drop, p99_ms=comparison.latencies[place].p99_ms, size_bytes=reports[role].size_bytes
+                drop=candidate.drop, p99_ms=comparison.latencies[place].p99_ms, size_bytes=reports[role].size_bytes,
+                error=candidate.error,
             ),
         )
         for place, (role, candidate) in enumerate(chosen.items(), start=1)

@@ -100,7 +100,10 @@ class Policy:
         for trial in self.trials:
             for made in trial.made:
                 held = not self.budget.misses(
-                    drop=self.reference - made.score, p99_ms=made.cost.p99_ms, size_bytes=made.cost.size_bytes
+                    drop=self.reference - made.score,
+                    p99_ms=made.cost.p99_ms,
+                    size_bytes=made.cost.size_bytes,
+                    error=made.error,
                 )
                 if held and shape.mean_ms > made.cost.mean_ms * SLACK and shape.size_bytes > made.cost.size_bytes:
                     return f"not trained: slower and larger than {trial.name}, which holds the budget"

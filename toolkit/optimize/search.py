@@ -36,12 +36,13 @@ COMPARE, FINISH, GRACE = 0.55, 0.88, 0.04
 Announce = Callable[[str], None]
 # plans that are sensible on any data, tried before the sampler has seen anything
 FIRST = (
-    Plan.of("prune", layers=4, keep=0.25, trim=0),
     Plan.of("textcnn", width=128, filters=256, trim=0),
-    Plan.of("lstm", width=128, hidden=128, trim=0),
+    Plan.of("prune", layers=4, keep=0.5, trim=0),
+    Plan.of("prune", layers=6, keep=0.5, trim=0),
     Plan.of("prune", layers=6, keep=0.25, trim=0),
-    Plan.of("prune", layers=4, keep=0.25, trim=1),
-    Plan.of("prune", layers=2, keep=0.25, trim=0),
+    Plan.of("prune", layers=4, keep=0.25, trim=0),
+    Plan.of("lstm", width=128, hidden=128, trim=0),
+    Plan.of("prune", layers=4, keep=0.5, trim=1),
     Plan.of("prune", keep=0.25),
     Plan.of("recommender", width=8),
 )
@@ -102,7 +103,7 @@ class Search:
         """Every artifact that was made, under names that last: `t03-int8`."""
         return [
             Candidate(f"{trial.name}-{made.form}", f"{trial.plan.words} {made.form}", made.score,
-                      self.reference.score - made.score, made.cost, made)
+                      self.reference.score - made.score, made.cost, made, error=made.error)
             for trial in self.trials for made in trial.made
         ]  # fmt: skip
 
@@ -112,7 +113,7 @@ class Search:
             return []
         answers = {candidate.name: self.answers(candidate) for candidate in singles}
         labels = self.workshop.data.split("validation").labels
-        return pair_up(singles, answers, labels, reference=self.reference.score, max_drop=self.budget.max_drop)
+        return pair_up(singles, answers, labels, self.reference_answers, self.budget)
 
     def answers(self, candidate: Candidate) -> Array:
         """Validation logits after the temperature of a single candidate, as they were kept."""
@@ -190,7 +191,7 @@ class Search:
 
     def _fits(self, trial: Trial) -> bool:
         """Whether a long training of this plan would end before trainings must."""
-        kind = self.workshop.students.kind if trial.plan.family == "prune" else trial.plan.family
+        kind = self.workshop.kind_of(trial.plan)
         seconds = trial.curve[-1].seconds * times_longer(kind)
         return self.used + seconds / (3600 * self.budget.hours) < FINISH + GRACE
 

@@ -45,13 +45,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact of a trial, in `folder` under the search's own; `score` on validation rows, as it is served."""
+    """An artifact of a trial, in `folder` under the search's own; `score` on validation rows, as it is served.
+
+    `error` is the standard error of its difference from the model that came, on the same rows.
+    """
 
     form: str
     folder: str
     digest: str
     score: float
     cost: Cost
+    error: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -28,14 +28,18 @@ SECONDS = 1.0
 P99_SAMPLES, P99_BELOW_MS = 1_100, 8.0
 
 
-def weigh(form: str, artifact: Artifact, validation: Split, folder: Path) -> Made:
-    """Judge an artifact under the search's `folder` on `validation` and time it; its answers are kept beside it."""
+def weigh(form: str, artifact: Artifact, validation: Split, folder: Path, *, reference: Array) -> Made:
+    """Judge an artifact under the search's `folder` on `validation` and time it; its answers are kept beside it.
+
+    `reference` is what the model that came answers, logits after the temperature.
+    """
     with Predictor.load(artifact, threads=1) as predictor:
         answers = answer(predictor, validation)
         cost = time_rows(predictor, validation.examples, artifact.size_bytes)
     np.save(answers_of(artifact.folder), answers, allow_pickle=False)
     score = score_of(answers, validation.labels, artifact.spec)
-    return Made(form, str(artifact.folder.relative_to(folder)), artifact.digest, score, cost)
+    error = error_of(reference, answers, validation.labels, artifact.spec)
+    return Made(form, str(artifact.folder.relative_to(folder)), artifact.digest, score, cost, error)
 
 
 def weigh_reference(artifact: Artifact, validation: Split, folder: Path) -> tuple[Made, Array]:
@@ -79,6 +83,19 @@ def score_of(logits: Array, labels: Array, spec: Spec) -> float:
     if spec.task == "recommend":
         return auc(positive_scores(logits, spec), labels == 1)
     return float((logits.argmax(axis=1) == labels).mean())
+
+
+def error_of(reference: Array, candidate: Array, labels: Array, spec: Spec) -> float:
+    """Standard error of the paired difference of two accuracies; 0 for a recommender, whose AUC has no such form."""
+    if spec.task == "recommend":
+        return 0.0
+    return paired_error(reference.argmax(axis=1) == labels, candidate.argmax(axis=1) == labels)
+
+
+def paired_error(reference: Array, candidate: Array) -> float:
+    """The same for two arrays of bool (rows,), which say where each is right."""
+    difference = candidate.astype(np.float64) - reference
+    return float(np.sqrt(difference.var() / len(difference)))
 
 
 def answers_of(folder: Path) -> Path:

@@ -25,15 +25,15 @@ from toolkit.data import Data
 from toolkit.errors import GateError, MissingExtra, ToolkitError
 from toolkit.export.onnx import export
 from toolkit.nets import describe_net
-from toolkit.optimize.effort import EFFORTS, recipe_for
+from toolkit.optimize.effort import EFFORTS, PRUNED, recipe_for
 from toolkit.optimize.forms import TOLERATED, ways_back
 from toolkit.optimize.plan import Plan
 from toolkit.optimize.students import Students, grow
 from toolkit.optimize.trial import Cost, Made, Point
-from toolkit.optimize.weighing import measure, weigh
+from toolkit.optimize.weighing import measure, weigh, weigh_reference
 from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-from toolkit.spec import Spec
+from toolkit.spec import Array, Spec
 from toolkit.stages import Stages
 from toolkit.train.logbook import read_log
 from toolkit.train.overfitting import Epoch
@@ -193,7 +193,8 @@ class Workshop:
 
     def _train(self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None) -> None:
         student = self.students.choose(plan, self.teacher) if start is None else grow(start)
-        recipe = recipe_for(describe_net(student.net)["kind"], effort, seed=self.seed, threads=self.threads)
+        kind = self.kind_of(plan)
+        recipe = recipe_for(kind, effort, seed=self.seed, threads=self.threads)
 
         def look(stage: str, done: int, total: int, words: str = "") -> None:
             self.progress(stage, done, total, f"{plan.words}: {words}")
@@ -203,15 +204,29 @@ class Workshop:
                 if reason:
                     raise GivenUpError(reason, curve)
 
+        # hidden states can be matched where the student reads its teacher's tokens
+        near = kind == PRUNED and not plan.get("trim")
         trained = distill(
-            self.teacher, self.data, student=student.net, encoder=student.encoder, recipe=recipe,
-            objective=Objective(alpha=0.9), copies=EFFORTS[effort].copies, inherited=student.inherited,
+            self.students.classifier if near else self.teacher, self.data, student=student.net,
+            encoder=student.encoder, recipe=recipe, objective=Objective(alpha=0.9, hidden=near),
+            copies=EFFORTS[effort].copies_for(kind), inherited=student.inherited,
             answers_folder=self.folder / "answers", folder=partial / WORK, progress=look,
         )  # fmt: skip
         save_trained(replace(trained.classifier, name=plan.slug), self.data, partial)
 
     def _weigh(self, form: str, artifact: Artifact) -> Made:
-        return weigh(form, artifact, self.data.split("validation"), self.folder)
+        return weigh(form, artifact, self.data.split("validation"), self.folder, reference=self.reference[1])
+
+    def kind_of(self, plan: Plan) -> str:
+        """What a plan is trained as: its net, or "pruned" for a transformer cut out of its teacher."""
+        if plan.family != "prune":
+            return plan.family
+        return PRUNED if self.students.kind == "transformer" else self.students.kind
+
+    @cached_property
+    def reference(self) -> tuple[Made, Array]:
+        """The model as it came, weighed, and its answers to the validation rows."""
+        return weigh_reference(self.artifact, self.data.split("validation"), self.folder)
 
     @property
     def _rows(self) -> Sequence[Any]:
