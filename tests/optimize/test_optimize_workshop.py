@@ -20,7 +20,7 @@ from toolkit.classifier import load_classifier
 from toolkit.data import Data
 from toolkit.data.loading import load_data
 from toolkit.export.onnx import export
-from toolkit.optimize import workshop
+from toolkit.optimize import weighing
 from toolkit.optimize.effort import EFFORTS, Effort
 from toolkit.optimize.plan import SPACES, Plan, space_of
 from toolkit.optimize.workshop import Workshop
@@ -60,8 +60,8 @@ def one_epoch(short_work: None) -> Iterator[None]:
     """An epoch, and times of single rows that nobody will quote."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(EFFORTS, "short", Effort(dict.fromkeys(EFFORTS["short"].epochs, 1), 1, 0))
-        patch.setattr(workshop, "SECONDS", 0.05)
-        patch.setattr(workshop, "P99_SAMPLES", 50)
+        patch.setattr(weighing, "SECONDS", 0.05)
+        patch.setattr(weighing, "P99_SAMPLES", 50)
         gc.collect()
         gc.freeze()  # each timing collects first, and the libraries are a million objects
         yield
@@ -98,9 +98,9 @@ def few_rows(data: Data) -> Data:
 
 
 def smallest(task: str, kind: str, family: str) -> Plan:
-    """The first value of each choice, which is the smallest; of vocabularies the trimmed one."""
+    """The first value of each choice, which is the smallest."""
     choices = space_of(task, kind)[family]
-    return Plan.of(family, **{name: values[-1 if name == "trim" else 0] for name, values in choices.items()})
+    return Plan.of(family, **{name: values[0] for name, values in choices.items()})
 
 
 @pytest.mark.parametrize(("task", "kind", "family"), CASES)
@@ -110,7 +110,7 @@ def test_a_family_is_measured_and_made(
     model = model_of(task, kind or EXPORTED[task])
     came = model.trained if kind else model.exported
     shop = Workshop(came, model.data, tmp_path, seed=0, threads=1)
-    assert shop.kind == kind
+    assert shop.students.kind == kind
     plan = smallest(task, kind, family)
     product = shop.make(plan)
     assert bool(product.curve) == plan.trains
