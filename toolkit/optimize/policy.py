@@ -32,7 +32,7 @@ from toolkit.optimize.trial import REJECTED, Cost, Point, Trial
 # a shape is timed for a second: what it misses by less than this may be noise
 SLACK = 1.15
 # standard errors of a validation score that a plan must lie behind before it is given up
-BEHIND = 1.0
+BEHIND = 2.0
 # how often the sampler is asked for another family when all plans of one have been tried
 ASKS = 8
 # a short training may be this far outside the budget and still come home with a long one
