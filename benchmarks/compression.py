@@ -66,7 +66,7 @@ TEXT_BARS = (
 )
 CASES: Mapping[str, Case] = {
     "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.33), TEXT_BARS, start="minilm"),
-    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=0.5), TEXT_BARS, start="minilm"),
+    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=0.33), TEXT_BARS, start="minilm"),
     "mnist-5k": Case(
         "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.07),
         (Bar("p50", "best", "p50_faster", 10.0, 0.005),),
