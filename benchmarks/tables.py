@@ -86,7 +86,7 @@ def compression_table(*cases: Mapping[str, Any]) -> str:
     words = (
         "One thread, one row at a time, encoder included, all models of a data set timed in interleaved rounds of one "
         f"run, on {first['machine']['processor']}, {first['date'][:10]}. Choices were made on validation rows; "
-        "test rows were looked at once, for this table."
+        "the verdicts are on test rows."
     )
     return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
 
