@@ -16,6 +16,7 @@ from toolkit.artifact import EVIDENCE, Artifact, load_artifact
 from toolkit.compress.cascade import cascade
 from toolkit.compress.temperature import calibration_grew, refit_temperature
 from toolkit.judge.assessment import users_of
+from toolkit.judge.batching import judge_in_batches
 from toolkit.judge.quality import Quality, judge_logits
 from toolkit.measure.latency import measure_interleaved
 from toolkit.measure.timings import Comparison
@@ -157,6 +158,13 @@ def _judge(
     predictors = {name: Predictor.load(artifact, threads=1) for name, artifact in everything.items()}
     try:
         logits = {name: answer(predictor, test) for name, predictor in predictors.items()}
+        columns = range(len(workshop.artifact.spec.labels))
+        together = {
+            name: judge_in_batches(
+                predictor, test.examples, alone=logits[name], labels=test.labels, columns=columns
+            )
+            for name, predictor in predictors.items()
+        }  # fmt: skip
         comparison = measure_interleaved(
             list(predictors.values()), test.examples, seconds=SECONDS, rounds=ROUNDS, progress=workshop.progress
         )
@@ -166,9 +174,12 @@ def _judge(
             predictor.close()
     users = users_of(test) if workshop.data.task == "recommend" else None
     qualities = {
-        name: judge_logits(
-            logits["reference"], found, test.labels, spec=workshop.artifact.spec, max_drop=budget.max_drop,
-            split_name="test", users=users,
+        name: replace(
+            judge_logits(
+                logits["reference"], found, test.labels, spec=workshop.artifact.spec, max_drop=budget.max_drop,
+                split_name="test", users=users,
+            ),
+            in_batches=together[name],
         )
         for name, found in logits.items()
     }  # fmt: skip

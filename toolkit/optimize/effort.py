@@ -4,7 +4,7 @@ A long training goes on from the weights of the short one. Students that run in 
 seconds, so they get more epochs, and many noised copies of the training rows for the teacher to answer. A net cut out
 of its teacher ("pruned") starts near its answer: it is pulled back to its teacher's hidden states, on few copies and
 at a low rate. With the students' recipe half of MiniLM came to 93.3 % of TREC's validation rows, with this one to
-94.8 %.
+95.2 %.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A trial is one line of `trials.jsonl`, written when it ends; a killed search rea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,3 @@ def read_trials(folder: Path) -> list[Trial]:
                 f"line {number} of {path} cannot be read ({error!r}); remove the folder to search anew"
             ) from None
     return trials
-
-
-def best_made(trials: Sequence[Trial]) -> list[tuple[Trial, Made]]:
-    """Every artifact that was made, with its trial."""
-    return [(trial, made) for trial in trials for made in trial.made]

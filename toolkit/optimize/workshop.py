@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ class Workshop:
         return f"{TRIALS_FOLDER}/{plan.slug}/{effort}/{form}"
 
     def _key(self, plan: Plan, effort: str, start: Path | None) -> list[object]:
-        return [plan.to_json(), effort, self.artifact.digest, None if start is None else start.name]
+        settings = asdict(EFFORTS[effort])  # another effort is another net, also where a search goes on
+        return [plan.to_json(), effort, settings, self.artifact.digest, None if start is None else start.name]
 
     def _train(self, plan: Plan, partial: Path, effort: str, start: Path | None, watch: Watch | None) -> None:
         student = self.students.choose(plan, self.teacher) if start is None else grow(start)
