@@ -4,9 +4,8 @@ What is quantized is `OPERATORS`, by name of the node. Weights are signed with o
 activations are unsigned with a zero point; for TensorRT they are signed and symmetric, biases stay float and so do
 embedding tables, and nothing is converted behind a product (`scheme`). Softmax, norms, and the products of two
 activations in attention stay in float: quantizing those products (static, TREC, MiniLM) saved no time in
-interleaved runs (1.72 and 1.76 ms) and changed 1.5 % of the answers instead of 0.9 %. The graph is not fused first
-(onnxruntime.transformers): the session fuses what matters when it opens, and dynamic INT8 took 1.5 to 1.6 ms
-plain, 1.6 to 1.8 with skip layer norm fused; the fused attention does not match our graph.
+interleaved runs (1.72 and 1.76 ms) and changed 1.5 % of the answers instead of 0.9 %. For a CPU the graph is then
+rewritten in its kernels (`cpu_kernels`); onnxruntime.transformers, which does that too, does not match our graph.
 
 Source: Jacob et al. 2017 (arXiv:1712.05877); onnxruntime.quantization.
 """
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.compress.calibration import measure_ranges
+from toolkit.compress.cpu_kernels import use_cpu_kernels
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products
 from toolkit.compress.stored_bits import FLOAT, measure_bits
@@ -148,9 +148,12 @@ def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> 
         result = _static(graph, nodes, prepared.ranges, target=scheme.target, reduce_range=reduce_range)
     if tables:
         quantize_tables(result, keep_float=scheme.keep_float, smallest=_smallest_table(scheme))
+    counted = _count(result, types, nodes, tables, scheme.mode)
+    if scheme.target == "cpu" and scheme.mode in ("dynamic", "static"):
+        use_cpu_kernels(result, nodes)
     onnx.checker.check_model(result)
     model: bytes = result.SerializeToString()
-    return Quantized(model, *_count(result, types, nodes, tables, scheme.mode), prepared.smoothed)
+    return Quantized(model, *counted, prepared.smoothed)
 
 
 def _count(

@@ -27,6 +27,7 @@ from torch import nn
 
 from toolkit.artifact import Artifact, Core, Golden
 from toolkit.classifier import Classifier
+from toolkit.compress.cpu_kernels import use_cpu_kernels
 from toolkit.compress.distill import check_data
 from toolkit.compress.fake_quantizers import NETS, insert_quantizers, rounding_off, weight_bits, widen_weights
 from toolkit.compress.imitate import Objective, Teacher, as_predictor, digest_of_teacher, imitate, teacher_answers
@@ -222,6 +223,8 @@ def _leave(
     if target == "cpu" and (tables := quantize_tables(traced)):
         int8["embedding table"] = tables
     onnx.checker.check_model(traced, full_check=True)
+    if target == "cpu":
+        use_cpu_kernels(traced)
     return traced.SerializeToString(deterministic=True), int8, parity
 
 

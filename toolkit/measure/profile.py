@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import ArtifactError, DataError, require
+from toolkit.runners.onnx import LEFT_OUT, PROVIDERS
 from toolkit.spec import Array
 
 SECONDS = 0.4
@@ -101,7 +102,7 @@ def _open(model: bytes, threads: int, folder: Path | None = None) -> Any:
         options.profile_file_prefix = str(folder / "profile")
         options.optimized_model_filepath = str(folder / "optimized.onnx")
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=[PROVIDERS["cpu"]], disabled_optimizers=LEFT_OUT["cpu"])
     except Exception as error:  # the runtime raises a dozen kinds of its own
         raise ArtifactError(f"ONNX Runtime cannot load the model: {str(error).splitlines()[0]}") from None
 
