@@ -67,7 +67,8 @@ def test_dry_run_shows_the_space_and_does_nothing(
     assert run(["optimize", str(model), "--data", "digits", "--dry-run", "-o", str(out)]) == 0
     said = capsys.readouterr().err
     assert "prune: keep" in said
-    assert "7 plans" in said
+    assert "by ('weights', 'macs')" in said
+    assert "13 plans" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -44,6 +44,7 @@ def test_a_cnn_has_about_as_many_weights(keep: float, cnn: Sample) -> None:
     assert weights[0] == pytest.approx(weights[1], rel=0.3)
     if keep == 1.0:
         assert said == net.sizes
+    assert shapes_after(net.sizes, keep=keep, by="macs") == said, "an even share of either is the same"
 
 
 def test_heads_and_neurons_are_spread_evenly() -> None:
@@ -60,5 +61,7 @@ def test_what_prune_refuses_is_refused() -> None:
         shapes_after(sizes, keep=0.0)
     with pytest.raises(RecipeError, match="width is 8; the stages of a cnn are cut by keep"):
         shapes_after(sizes, keep=0.5, width=8)
+    with pytest.raises(RecipeError, match="by is 'time'; allowed: weights, macs"):
+        shapes_after(sizes, keep=0.5, by="time")
     with pytest.raises(InputError, match="sizes are LstmSizes; allowed: TransformerSizes, CnnSizes"):
         shapes_after(LstmSizes(10, 8, 8, 2), keep=0.5)  # type: ignore[type-var]

@@ -214,3 +214,14 @@ def test_what_is_pruned_or_distilled_has_a_temperature_of_its_own(trec: Data, ls
     }
     assert {name: classifier.temperature for name, classifier in made.items()} == dict.fromkeys(made, 1.0)
     assert fitted.temperature == 2.5
+
+
+@pytest.mark.parametrize("recover", [0, 1])
+def test_a_cut_that_takes_nothing_keeps_the_temperature(recover: int, cnn: Sample) -> None:
+    """The answers are the same, so what was fitted to them still holds."""
+    fitted = replace(cnn.classifier, temperature=2.5)
+    made = prune(fitted, cnn.data, keep=1.0, recover=recover, recipe=short_recipe("cnn", epochs=1)).classifier
+    arrays = fitted.encoder.encode(cnn.data.split("test").examples[:8])
+    assert np.array_equal(made.run(arrays), fitted.run(arrays))
+    assert made.temperature == cut(fitted, cnn.data, keep=1.0).temperature == 2.5
+    assert cut(fitted, cnn.data, keep=0.5).temperature == 1.0

@@ -119,6 +119,8 @@ def test_a_net_of_somebody_else_has_no_description() -> None:
         ("transformer", {"heads": (4, 0, 2)}, "1 or more"),
         ("transformer", {"heads": (4, 2)}, "one length"),
         ("transformer", {"activation": "swish"}, "allowed: gelu"),
+        ("transformer", {"embedding": 16}, "embedding is 16; allowed: 1 to 15, less than the net's width, or None"),
+        ("transformer", {"embedding": 0}, "embedding is 0; allowed: 1 to 15"),
         ("cnn", {"inner": ((6,), ())}, "a block or more"),
         ("cnn", {"channels": 2}, "channels 1 or 3"),
         ("cnn", {"stem_stride": 3}, "stem_stride of 1, 2 or 4"),

@@ -12,6 +12,7 @@ import torch
 from small_classifiers import make_classifier
 
 from toolkit.errors import ArtifactError
+from toolkit.nets import build_net, describe_net
 from toolkit.nets.transformer import Transformer, load_checkpoint
 
 SMALL = {
@@ -99,6 +100,39 @@ def test_the_exported_form_of_attention_equals_the_eager_one(monkeypatch: pytest
         monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
         exported = net(ids, mask)
     assert torch.allclose(eager, exported, atol=1e-5)
+
+
+def test_a_narrow_table_is_lifted_to_the_width_and_its_sizes_rebuild_it() -> None:
+    net = make_classifier("transformer", embedding=6).net
+    assert (net.tokens.weight.shape[1], net.lift.weight.shape) == (6, (16, 6))
+    whole = make_classifier("transformer").net
+    state = {name: tensor for name, tensor in net.state_dict().items() if name != "lift.weight"}
+    whole.load_state_dict({**state, "tokens.weight": net.token_vectors()})
+    ids, mask = padded_batch(net.sizes.vocabulary)
+    with torch.inference_mode():
+        assert torch.allclose(net(ids, mask), whole(ids, mask), atol=1e-5)
+    described = json.loads(json.dumps(describe_net(net)))
+    again = build_net("transformer", described["sizes"])
+    again.load_state_dict(net.state_dict())
+    assert again.sizes == net.sizes
+
+
+def test_sizes_written_before_tables_could_be_narrow_mean_a_whole_one() -> None:
+    net = make_classifier("transformer").net
+    sizes = {name: size for name, size in describe_net(net)["sizes"].items() if name != "embedding"}
+    again = build_net("transformer", sizes)
+    assert again.sizes == net.sizes
+    assert set(again.state_dict()) == set(net.state_dict())
+    assert not [name for name in net.state_dict() if name.startswith("lift")]
+    assert net.token_vectors() is net.tokens.weight
+
+
+@pytest.mark.parametrize("embedding", [None, 6])
+def test_every_parameter_of_either_table_learns(embedding: int | None) -> None:
+    net = make_classifier("transformer", embedding=embedding).net.train()
+    ids, mask = padded_batch(net.sizes.vocabulary)
+    torch.nn.functional.cross_entropy(net(ids, mask), torch.arange(3)).backward()
+    assert [name for name, found in net.named_parameters() if found.grad is None or not found.grad.any()] == []
 
 
 def test_half_precision_makes_no_nan_of_padding() -> None:

@@ -33,6 +33,24 @@ def test_a_plan_survives_json() -> None:
     assert Plan.from_json(plan.to_json()) == plan
 
 
+def test_a_plan_recorded_before_cuts_had_a_measure_is_one_by_weights() -> None:
+    recorded = Plan.from_json({"family": "prune", "settings": {"keep": 0.25}})
+    assert recorded == Plan.of("prune", keep=0.25, by="weights")
+    assert (recorded.get("by"), recorded.slug) == ("weights", "prune-keep0.25")
+    assert recorded in set(enumerate_plans(space_of("image", "cnn")))
+    other = Plan.of("prune", keep=0.25, by="macs")
+    assert other != recorded
+    assert (other.words, Plan.from_json(other.to_json())) == ("prune by=macs keep=0.25", other)
+
+
+def test_a_plan_recorded_before_tables_were_factorized_is_one_of_the_whole_table() -> None:
+    recorded = Plan.from_json({"family": "prune", "settings": {"keep": 0.25, "layers": 4, "trim": 1}})
+    assert recorded == Plan.of("prune", keep=0.25, layers=4, trim=1, embedding=0)
+    assert (recorded.get("embedding"), recorded.slug) == (0, "prune-keep0.25-layers4-trim1")
+    space = set(enumerate_plans(space_of("text", "transformer")))
+    assert {recorded, Plan.of("prune", keep=0.25, layers=4, trim=1, embedding=96)} <= space
+
+
 def test_plans_to_begin_with_are_in_a_space() -> None:
     everything = {plan for space in SPACES.values() for plan in enumerate_plans(space)}
     assert set(FIRST) <= everything

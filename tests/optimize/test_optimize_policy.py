@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from search_samples import cost, trial
 
+from toolkit.errors import RecipeError
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.plan import Plan, enumerate_plans
 from toolkit.optimize.policy import Policy, give_up
@@ -82,6 +83,45 @@ def test_where_a_larger_plan_of_a_family_was_far_off_a_smaller_one_is_not_traine
     assert policy.hopeless(Plan.of("prune", layers=1, keep=1.0)) is None
     assert policy.hopeless(Plan.of("prune", layers=3, keep=0.5)) is None
     assert policy.hopeless(Plan.of("lstm", hidden=64)) is None
+
+
+def test_a_word_speaks_of_itself_only_and_a_plan_without_it_is_by_weights() -> None:
+    space = {"prune": {"keep": (0.25, 0.5), "by": ("macs", "weights")}}
+    policy = Policy(space, Budget(), reference=0.95, rows=1000, seed=0)
+    policy.observe(trial(0, Plan.of("prune", keep=0.5), 0.90, 1.0))
+    assert policy.hopeless(Plan.of("prune", keep=0.25, by="macs")) is None
+    assert policy.hopeless(Plan.of("prune", keep=0.25, by="weights")) is not None
+    policy.observe(trial(1, Plan.of("prune", keep=0.5, by="macs"), 0.90, 1.0))
+    assert str(policy.hopeless(Plan.of("prune", keep=0.25, by="macs"))).startswith("not trained: t01, larger")
+
+
+def test_a_trial_recorded_without_columns_is_one_of_the_whole_table() -> None:
+    space = {"prune": {"keep": (0.25, 0.5), "embedding": (96, 128, 0)}}
+    policy = Policy(space, Budget(), reference=0.95, rows=1000, seed=0)
+    policy.observe(trial(0, Plan.from_json({"family": "prune", "settings": {"keep": 0.5}}), 0.90, 1.0))
+    for columns in (96, 128, 0):
+        assert "t00, larger in everything" in str(policy.hopeless(Plan.of("prune", keep=0.25, embedding=columns)))
+    assert policy.propose(lambda plan: cost(1.0)) is None
+    assert len(policy.trials) == 6
+
+
+def test_what_the_model_does_not_have_is_turned_away_and_the_search_goes_on() -> None:
+    """A net of two layers has no third, a narrow one no table of 96 columns."""
+
+    def measure(plan: Plan) -> Cost:
+        if plan.get("layers", 0) > 2:
+            raise RecipeError("layers is 3; this net has 2, allowed: 1 to 2")
+        return by_layers(plan)
+
+    policy = make_policy()
+    seen = []
+    while (proposed := policy.propose(measure)) is not None:
+        seen.append(proposed[0])
+        policy.observe(trial(len(policy.trials), proposed[0], 0.93, 1.0))
+    turned_away = {found.plan: found.reason for found in policy.trials if found.state == REJECTED}
+    assert set(turned_away) == {plan for plan in enumerate_plans(SPACE) if plan.get("layers", 0) > 2}
+    assert set(turned_away.values()) == {"not trained: layers is 3; this net has 2, allowed: 1 to 2"}
+    assert set(seen) | set(turned_away) == set(enumerate_plans(SPACE))
 
 
 def test_what_was_near_the_budget_speaks_against_nothing() -> None:

@@ -17,8 +17,10 @@ from conftest import SIZES, Digits
 
 from toolkit.artifact import Artifact, load_artifact
 from toolkit.classifier import load_classifier
+from toolkit.compress.imitate import digest_of_weights
 from toolkit.data import Data
 from toolkit.data.loading import load_data
+from toolkit.encoders import encoder_files
 from toolkit.export.onnx import export
 from toolkit.optimize import weighing
 from toolkit.optimize.effort import EFFORTS, Effort
@@ -32,7 +34,7 @@ from toolkit.train.saving import save_trained
 ROWS = {"train": 300, "validation": 60, "test": 60}
 NETS: dict[tuple[str, str], Mapping[str, Any]] = {
     ("text", "transformer"): {
-        "width": 64, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000,
+        "width": 128, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000,
     },
     ("text", "lstm"): {"width": 64, "hidden": 64, "vocabulary": 2000},
     ("text", "textcnn"): {"width": 64, "filters": (32, 32, 32), "vocabulary": 2000},
@@ -142,6 +144,27 @@ def test_a_net_too_small_for_8_bits_keeps_its_float_form(model_of: Callable[[str
     came = save_trained(classifier, data, tmp_path / "came")
     product = Workshop(came, data, tmp_path / "search", seed=0, threads=1).make(Plan.of("quantize"))
     assert [made.form for made in product.made] == ["fp32"]
+
+
+@pytest.mark.parametrize("trim", [0, 1])
+def test_a_cut_net_is_pulled_back_to_the_states_of_what_it_was_cut_out_of(
+    model_of: Callable[[str, str], Model], trim: int, tmp_path: Path
+) -> None:
+    model = model_of("text", "transformer")
+    shop = Workshop(model.trained, model.data, tmp_path, seed=0, threads=1)
+    plan = Plan.of("prune", keep=0.5, layers=2, trim=trim, embedding=96)
+    trained, _ = shop.train(plan, effort="short")
+    base, made = shop.students.base(trim), load_classifier(trained)
+    step = made.steps[-1]
+    assert (step.name, step.settings["hidden"]) == ("distill", True)
+    assert step.settings["teacher"] == digest_of_weights(base.net)
+    assert [step.name for step in made.steps] == ["train", *(["trim_vocabulary"] if trim else []), "distill"]
+    assert encoder_files(made.encoder) == encoder_files(base.encoder)
+    assert made.net.sizes.embedding == 96
+    assert made.net.sizes.vocabulary == base.net.sizes.vocabulary
+    answers = len(list((tmp_path / "answers").iterdir()))
+    shop.train(Plan.of("prune", keep=0.25, layers=2, trim=trim), effort="short")
+    assert len(list((tmp_path / "answers").iterdir())) == answers, "the teacher is asked once, whatever learns from it"
 
 
 def test_what_was_made_is_found_again(model_of: Callable[[str, str], Model], tmp_path: Path) -> None:

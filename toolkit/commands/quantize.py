@@ -24,6 +24,8 @@ from toolkit.commands.options import force_option, json_option, out_option, seed
 @click.option("--smooth", type=click.FloatRange(0, 1), metavar="ALPHA",
               help="Move outliers of activations into the weights first; try 0.75.")  # fmt: skip
 @click.option("--bits", type=click.Choice(["8", "4"]), default="8", show_default=True, help="Of mode weights.")
+@click.option("--table-bits", type=click.Choice(["8", "4"]), default="8", show_default=True,
+              help="Of embedding tables; 4 halves them again, best after prune --embedding.")  # fmt: skip
 @click.option("--keep-float", multiple=True, metavar="NODE", help="A node of the graph that stays float; repeatable.")
 @click.option(
     "--mixed", is_flag=True, help="Put the operators that cost accuracy back to float until --max-drop holds."
@@ -45,8 +47,8 @@ from toolkit.commands.options import force_option, json_option, out_option, seed
 @json_option
 def command(
     *, folder: Path, mode: str, target: str, method: str, rows: int, smooth: float | None, bits: str,
-    keep_float: tuple[str, ...], mixed: bool, max_drop: float | None, audit: bool, reference: str | None,
-    text: str | None, label: str | None, seed: int, out: Path, force: bool, as_json: bool,
+    table_bits: str, keep_float: tuple[str, ...], mixed: bool, max_drop: float | None, audit: bool,
+    reference: str | None, text: str | None, label: str | None, seed: int, out: Path, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Store and run the ONNX artifact DIR in fewer bits, calibrated on training rows: never test, never random.
 
@@ -68,7 +70,7 @@ def command(
     from toolkit.lineage import digest_of
     from toolkit.staging import staged
 
-    scheme = Scheme(mode, method, rows, seed, target, smooth, keep_float, int(bits))
+    scheme = Scheme(mode, method, rows, seed, target, smooth, keep_float, int(bits), int(table_bits))
     if mixed != (max_drop is not None):
         raise RecipeError("--mixed and --max-drop go together: what may be lost, such as --mixed --max-drop 0.005")
     if audit and (mixed or mode != "static"):

@@ -33,10 +33,16 @@ def use_cpu_kernels(model: Any, quantized: Collection[str] | None = None) -> dic
         _read_float(graph, quantized)
     fused = {"product": _fuse_products(graph), "attention": _fuse_attention(graph)}
     _drop_unused(graph)
-    if any(fused.values()) and not any(opset.domain == DOMAIN for opset in model.opset_import):
+    if any(fused.values()):
+        name_domain(model)
+    return fused
+
+
+def name_domain(model: Any) -> None:
+    """Say in `model` that operators of the runtime's own are used."""
+    if not any(opset.domain == DOMAIN for opset in model.opset_import):
         opset = model.opset_import.add()
         opset.domain, opset.version = DOMAIN, 1
-    return fused
 
 
 @dataclass(frozen=True)

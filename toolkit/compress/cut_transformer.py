@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from toolkit.compress.drop_layers import choose_layers, keep_layers, sizes_of_layers
 from toolkit.compress.importance import Gate, measure_importance
 from toolkit.compress.latency_table import LatencyTable
-from toolkit.compress.units import Target, Unit, blocks_of, channels_of, choose_units, merge_ranked, take
+from toolkit.compress.units import MACS, Target, Unit, blocks_of, channels_of, choose_units, merge_ranked, take
 from toolkit.data import Split
 from toolkit.encoders import Encoder
 from toolkit.errors import RecipeError
@@ -33,7 +33,7 @@ BLOCK = 32  # neurons that go or stay together: kernels work in such multiples
 
 
 def check_transformer(sizes: TransformerSizes, target: Target) -> None:
-    """Raises `RecipeError` for layers or a width that a net of `sizes` cannot have, or a table of another net."""
+    """Raises `RecipeError` for layers or a width that a net of `sizes` cannot have, a table of another net, or macs."""
     depth, width, block = len(sizes.heads), sizes.width, width_block(sizes.width)
     if target.layers is not None and not 1 <= target.layers <= depth:
         raise RecipeError(f"layers is {target.layers}; this net has {depth}, allowed: 1 to {depth}")
@@ -43,8 +43,22 @@ def check_transformer(sizes: TransformerSizes, target: Target) -> None:
         and not (block <= target.width <= width and target.width % block == 0)
     ):
         raise RecipeError(f"width is {target.width}; allowed: a multiple of {block} up to {width}, the width it has")
+    if target.by == MACS:
+        raise RecipeError("by is macs; those of a transformer go with its weights: cut it by weights or by latency")
+    _check_embedding(sizes, target)
     if target.table is not None:
         target.table.check(replace(sizes, width=target.width or width))
+
+
+def _check_embedding(sizes: TransformerSizes, target: Target) -> None:
+    """A table stays narrower than the net, and gets no wider."""
+    width, has = target.width or sizes.width, sizes.embedding
+    if has is not None and width <= has:
+        raise RecipeError(f"width is {width}; the token table of this net has {has} columns, allowed: more than that")
+    most = has or width - 1
+    if target.embedding is not None and not 1 <= target.embedding <= most:
+        reason = f"columns that its token table has, of {width}" if has else f"less than the width of {width}"
+        raise RecipeError(f"embedding is {target.embedding}; allowed: 1 to {most}, {reason}")
 
 
 def width_block(width: int) -> int:
@@ -146,9 +160,10 @@ def _cut(net: Transformer, chosen: Sequence[Unit], hidden: Tensor) -> Transforme
     depth, head_width = len(net.layers), net.sizes.head_width
     heads, neurons = channels_of(chosen, "heads", depth), channels_of(chosen, "neurons", depth)
     state = dict(net.state_dict())
-    for name in ("tokens", "positions", "classifier"):
+    for name in ("tokens" if net.lift is None else "", "positions", "classifier"):
         take(state, name, hidden, axis=1)
-    take(state, "norm", hidden, axis=0)
+    for name in ("lift", "norm"):
+        take(state, name, hidden, axis=0)
     for index in range(depth):
         layer = f"layers.{index}"
         mixed = (heads[index][:, None] * head_width + torch.arange(head_width)).flatten()

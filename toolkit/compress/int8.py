@@ -147,7 +147,7 @@ def apply(prepared: Prepared, scheme: Scheme, *, reduce_range: bool = False) -> 
     else:
         result = _static(graph, nodes, prepared.ranges, target=scheme.target, reduce_range=reduce_range)
     if tables:
-        quantize_tables(result, keep_float=scheme.keep_float, smallest=_smallest_table(scheme))
+        quantize_tables(result, keep_float=scheme.keep_float, smallest=_smallest_table(scheme), bits=scheme.table_bits)
     counted = _count(result, types, nodes, tables, scheme.mode)
     if scheme.target == "cpu" and scheme.mode in ("dynamic", "static"):
         use_cpu_kernels(result, nodes)

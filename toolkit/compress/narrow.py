@@ -35,6 +35,8 @@ def why_not_narrowed(own: TransformerSizes, theirs: TransformerSizes, layers: Se
         return f"{len(own.heads)} layers are more than {len(theirs.heads)}"
     if own.activation != theirs.activation or own.head_width != theirs.head_width or own.pooling != theirs.pooling:
         return "activation, pooling or width of a head is another than the teacher's"
+    if own.embedding is not None and own.embedding != theirs.embedding:
+        return f"a token table of {own.embedding} columns is another than the teacher's"
     if own.width > theirs.width or own.positions > theirs.positions:
         return f"width {own.width} or positions {own.positions} are more than {theirs.width} and {theirs.positions}"
     if any(
@@ -63,7 +65,10 @@ def narrow_transformer(
     basis, share = principal_components(states, torch.ones(len(states)), own.width)
     state = dict(student.state_dict())
     with torch.no_grad():
-        state["tokens.weight"] = teacher.tokens.weight @ basis
+        if student.lift is None or teacher.lift is None:
+            state["tokens.weight"] = teacher.token_vectors() @ basis
+        else:
+            state["tokens.weight"], state["lift.weight"] = teacher.tokens.weight, basis.T @ teacher.lift.weight
         state["positions.weight"] = teacher.positions.weight[: own.positions] @ basis
         _put_norm(state, "norm", teacher.norm, pairs, basis)
         for index, layer in enumerate(layers):

@@ -7,6 +7,7 @@ Source: Zhu and Gupta 2017 (arXiv:1710.01878).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from toolkit.compress.cut_transformer import width_block
@@ -24,9 +25,10 @@ def schedule_target(target: Target, sizes: Any, at: int, rounds: int) -> Target:
     if width is not None and width < sizes.width:
         block = width_block(sizes.width)
         width = sizes.width - int(gone * (sizes.width - width) / block) * block
+    # a token table is factorized in the first round, since all later ones train what is left of it;
     # times were measured at the last width: on the way there, units are weighed by their weights
     table = target.table if width == target.width else None
-    return Target(1.0 - gone * (1.0 - target.keep), depth, width, table)
+    return replace(target, keep=1.0 - gone * (1.0 - target.keep), layers=depth, width=width, table=table)
 
 
 def share_epochs(recover: int, rounds: int) -> list[int]:

@@ -34,7 +34,7 @@ class Scheme:
 
     `method`, `rows` and `seed` say how ranges are measured on training rows (static mode, and smoothing in
     either); `smooth` is SmoothQuant's alpha, 0 to 1; `keep_float` names nodes of the graph that stay float;
-    `bits` is of mode weights alone.
+    `bits` is of mode weights alone; `table_bits` of embedding tables, which have few bits on a CPU only.
     """
 
     mode: str = "static"
@@ -45,6 +45,7 @@ class Scheme:
     smooth: float | None = None
     keep_float: tuple[str, ...] = ()
     bits: int = 8
+    table_bits: int = 8
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -52,6 +53,7 @@ class Scheme:
             ("method", self.method, METHODS),
             ("target", self.target, tuple(TARGETS)),
             ("bits", self.bits, BITS),
+            ("table_bits", self.table_bits, BITS),
         ):
             if value not in allowed:
                 raise RecipeError(f"{name} is {value!r}; allowed: {', '.join(map(str, allowed))}")
@@ -71,6 +73,10 @@ class Scheme:
             raise RecipeError(
                 f"bits is {self.bits}, which is for mode weights; mode {self.mode} has a width of its own"
             )
+        if self.table_bits != 8 and (self.target != "cpu" or self.mode == "fp16"):
+            raise RecipeError(
+                f"table_bits is {self.table_bits}; mode {self.mode} for {self.target} leaves embedding tables in float"
+            )
 
     @property
     def calibrates(self) -> bool:
@@ -89,6 +95,8 @@ class Scheme:
             settings["method"] = self.method
         if self.mode == "weights":
             settings["bits"] = self.bits
+        if self.table_bits != 8:
+            settings["table_bits"] = self.table_bits
         if self.smooth is not None:
             settings["smooth"] = self.smooth
         if self.keep_float:

@@ -3,6 +3,8 @@
 What is kept is spread evenly over layers (blocks, stages), where `prune` spreads it by importance: one layer may
 differ much. A transformer's totals agree within a head and a block of 32 neurons; of a cnn, whose channels
 weigh differently from place to place, only the weights agree, to some 30 %. A cut by a latency table is not foreseen.
+An even share is the same of weights and of multiply-accumulates, and the nets that `prune` leaves by them are not
+alike, nor as fast: where a latency must tell one from the other, cut the net, which a cnn does in a second.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from toolkit.compress import cut_cnn, cut_transformer
-from toolkit.compress.units import Target
+from toolkit.compress.units import MACS, WEIGHTS, Target
 from toolkit.errors import InputError, RecipeError
 from toolkit.nets.cnn import CnnSizes
 from toolkit.nets.transformer import TransformerSizes
@@ -20,14 +22,22 @@ from toolkit.nets.transformer import TransformerSizes
 Sizes = TypeVar("Sizes", TransformerSizes, CnnSizes)
 
 
-def shapes_after(sizes: Sizes, *, keep: float, layers: int | None = None, width: int | None = None) -> Sizes:
-    """About the sizes that `prune` would leave of a net of `sizes`; raises what it would raise."""
-    check_sizes(sizes, Target(keep, layers, width))
+def shapes_after(
+    sizes: Sizes, *, keep: float, layers: int | None = None, width: int | None = None, by: str = WEIGHTS,
+    embedding: int | None = None,
+) -> Sizes:  # fmt: skip
+    """About the sizes that `prune` would leave of a net of `sizes`; raises what it would raise.
+
+    By "macs" the same as by weights: see the module.
+    """
+    check_sizes(sizes, Target(keep, layers, width, by=by, embedding=embedding))
     made: Any
     if isinstance(sizes, CnnSizes):
         made = _cnn(sizes, math.sqrt(keep))
     else:
-        made = _transformer(sizes, keep, layers or len(sizes.heads), width)
+        made = replace(
+            _transformer(sizes, keep, layers or len(sizes.heads), width), embedding=embedding or sizes.embedding
+        )
     after: Sizes = made
     return after
 
@@ -50,6 +60,10 @@ def check_sizes(sizes: object, target: Target) -> None:
     """Raises `RecipeError` for a target out of its range, `InputError` for a net that is not cut."""
     if not 0.0 < target.keep <= 1.0:
         raise RecipeError(f"keep is {target.keep}; allowed: above 0, to 1.0, the share of prunable weights that stays")
+    if target.by not in (WEIGHTS, MACS):
+        raise RecipeError(f"by is {target.by!r}; allowed: {WEIGHTS}, {MACS}, or a latency table")
+    if target.by == MACS and target.table is not None:
+        raise RecipeError("by is macs and a latency table was given; a cut goes by one of them, leave the other out")
     if isinstance(sizes, TransformerSizes):
         cut_transformer.check_transformer(sizes, target)
     elif isinstance(sizes, CnnSizes):

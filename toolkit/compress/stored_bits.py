@@ -13,9 +13,12 @@ from typing import Any
 
 FLOAT = 32
 # kernels that take weights of few bits -> how many
-KERNELS = {"MatMulInteger": 8, "ConvInteger": 8, "DynamicQuantizeLSTM": 8, "QLinearMatMul": 8, "MatMulNBits": 4}
-# what is appended to a node's name where it becomes an integer kernel, a product and a sum, or a lookup of int8 rows
-SUFFIXES = ("_quant", "_Q4", "_MatMul", "/int8")
+KERNELS = {
+    "MatMulInteger": 8, "ConvInteger": 8, "DynamicQuantizeLSTM": 8, "QLinearMatMul": 8, "MatMulNBits": 4,
+    "GatherBlockQuantized": 4,
+}  # fmt: skip
+# what is appended to a node's name where it becomes an integer kernel, a product and a sum, or a lookup in few bits
+SUFFIXES = ("_quant", "_Q4", "_MatMul", "/int8", "/int4")
 
 
 def measure_bits(graph: Any, types: Mapping[str, str], weights: Mapping[str, int], *, mode: str) -> dict[str, int]:

@@ -135,7 +135,9 @@ def _of_layers(
         "positions": min(own.positions, encoder.limits["length"][1]),
     }
     chosen = choose_sizes("a student of the teacher's layers", defaults, for_each("transformer", sizes, len(layers)))
-    described = describe_net(teacher)["sizes"]
+    # a factorized table stays one, unless the student is no wider than it
+    embedding = own.embedding if own.embedding is not None and own.embedding < chosen["width"] else None
+    described = {**describe_net(teacher)["sizes"], "embedding": embedding}
     return Student(build_net("transformer", {**described, **chosen, "dropout": dropout}), encoder, False)
 
 

@@ -1,9 +1,8 @@
 """What structured pruning cuts by: units (a head, a block of neurons, an eight of channels) and the choice among them.
 
-A unit has an importance and a price: the weights that go with it, or the microseconds that it was measured
-to take. Best importance for the price first, as long as the budget holds: a greedy
-knapsack. The best unit of every place always stays, so no layer
-is left empty.
+A unit has an importance and a price: the weights that go with it, the multiply-accumulates that they make, or the
+microseconds that it was measured to take. Best importance for the price first, as long as the budget holds: a greedy
+knapsack. The best unit of every place always stays, so no layer is left empty.
 
 Source: Shen et al. 2022, HALP (arXiv:2110.10811) for importance against latency as a knapsack.
 """
@@ -21,19 +20,24 @@ if TYPE_CHECKING:
     from toolkit.compress.latency_table import LatencyTable
 
 FREE = 1e-9  # a price that nothing is divided below
+WEIGHTS, MACS = "weights", "macs"  # what `keep` is a share of, where no table was measured
 
 
 @dataclass(frozen=True)
 class Target:
     """How much is left of a net: `keep` of what its units cost, `layers` and `width` of a transformer (None: all).
 
-    With a `table` units cost the microseconds measured there, without one their weights.
+    `embedding` is how many columns its token table is factorized to (None: as it is). With a `table` units cost the
+    microseconds measured there, without one their weights, or `by` "macs" the multiply-accumulates of a cnn: a weight
+    works as often as the map that it writes has positions.
     """
 
     keep: float
     layers: int | None = None
     width: int | None = None
     table: LatencyTable | None = None
+    by: str = WEIGHTS
+    embedding: int | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class CnnSizes:
                 f"a cnn takes channels 1 or 3 and a stem_stride of 1, 2 or 4; got {self.channels}, {self.stem_stride}"
             )
 
+    @property
+    def stem_kernel(self) -> int:
+        """Height and width of the stem's kernel: 3, or 7 where it strides by 4."""
+        return max(3, 2 * self.stem_stride - 1)
+
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shapes differ."""
@@ -70,7 +75,7 @@ class Cnn(nn.Module):
     def __init__(self, sizes: CnnSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        kernel = max(3, 2 * sizes.stem_stride - 1)
+        kernel = sizes.stem_kernel
         self.stem = nn.Conv2d(
             sizes.channels, sizes.stages[0], kernel, stride=sizes.stem_stride, padding=kernel // 2, bias=False
         )

@@ -10,7 +10,11 @@ ONNX Runtime fuses and INT8 can quantize. Queries, keys and values are one produ
 the fastest of four ways tried. Padding is masked by a finite -10000, never by infinity, so fp16 and
 INT8 make no NaN of it, and pooled away by a masked mean: a row alone answers as in a padded batch.
 
-Source: Devlin et al. 2018 (arXiv:1810.04805), post-norm; Reimers and Gurevych 2019 for mean pooling.
+A table of tokens is as wide as the net, or narrower (`embedding`) with one product that lifts the rows that were
+looked up to the net's width: many tokens cost little then, and a run one small product.
+
+Source: Devlin et al. 2018 (arXiv:1810.04805), post-norm; Reimers and Gurevych 2019 for mean pooling; Lan et al. 2019,
+ALBERT (arXiv:1909.11942), for the factorized table.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ class TransformerSizes:
     """`heads` and `feed_forward` have one entry a layer; `head_width` is the same everywhere.
 
     `positions` is the longest input. `pooling` is "mean" (over what is not padding) or "cls" (first token).
+    `embedding` is the width of a token's vector in the table; None: the width of the net.
     """
 
     vocabulary: int
@@ -54,6 +59,7 @@ class TransformerSizes:
     activation: str = "gelu"
     norm_eps: float = 1e-12
     pooling: str = "mean"
+    embedding: int | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.vocabulary, self.width, self.head_width, self.positions, *self.heads, *self.feed_forward)
@@ -66,6 +72,10 @@ class TransformerSizes:
             raise RecipeError(
                 f"activation {self.activation!r} or pooling {self.pooling!r} is unknown; allowed: "
                 f"{', '.join(ACTIVATIONS)}; {', '.join(POOLINGS)}"
+            )
+        if self.embedding is not None and not 1 <= self.embedding < self.width:
+            raise RecipeError(
+                f"embedding is {self.embedding}; allowed: 1 to {self.width - 1}, less than the net's width, or None"
             )
 
 
@@ -122,7 +132,8 @@ class Transformer(nn.Module):
     def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.tokens = nn.Embedding(sizes.vocabulary, sizes.width)
+        self.tokens = nn.Embedding(sizes.vocabulary, sizes.embedding or sizes.width)
+        self.lift = None if sizes.embedding is None else nn.Linear(sizes.embedding, sizes.width, bias=False)
         self.positions = nn.Embedding(sizes.positions, sizes.width)
         self.norm = nn.LayerNorm(sizes.width, eps=sizes.norm_eps)
         self.layers = nn.ModuleList([Layer(sizes, index) for index in range(len(sizes.heads))])
@@ -136,12 +147,19 @@ class Transformer(nn.Module):
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits, and the embedding output then each layer's output, all (batch, length, width)."""
         bias = (1.0 - attention_mask.unsqueeze(1).unsqueeze(2).to(torch.float32)) * MASKED
-        embedded = self.tokens(input_ids) + self.positions.weight[: input_ids.shape[1]]
+        vectors = self.tokens(input_ids)
+        if self.lift is not None:
+            vectors = self.lift(vectors)
+        embedded = vectors + self.positions.weight[: input_ids.shape[1]]
         states = [self.dropout(self.norm(embedded))]
         for layer in self.layers:
             states.append(layer(states[-1], bias))
         pooled = self.dropout(self._pool(states[-1], attention_mask))
         return self.classifier(pooled), states
+
+    def token_vectors(self) -> Tensor:
+        """float32 (vocabulary, width): what each token adds to the stream, lifted where the table is narrower."""
+        return self.tokens.weight if self.lift is None else self.tokens.weight @ self.lift.weight.T
 
     def _pool(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
         if self.sizes.pooling == "cls":
@@ -165,5 +183,5 @@ def _initialize(module: nn.Module) -> None:
     """Normal of deviation 0.02, as BERT was; zero biases."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

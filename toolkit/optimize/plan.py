@@ -2,7 +2,8 @@
 
 A family is a way: `quantize` only (nothing is trained), `prune` the model, or train a student of another kind.
 Its choices are short lists of values that kernels like, so the space is finite: every point of it has a name, its
-latency can be measured before anything is trained, and no point is tried twice. Each list rises from small to large.
+latency can be measured before anything is trained, and no point is tried twice. Each list of numbers rises from small
+to large; words are in no order.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from toolkit.errors import InputError
 Choices = Mapping[str, tuple[Any, ...]]
 # vocabularies: 1 is the pieces that training rows hold, 0 the whole one
 _TRIM = (1, 0)
-PRUNED_TRANSFORMER: Choices = {"layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0.5, 0.75), "trim": _TRIM}
+# what a setting is where a plan does not name it; a plan that names it so is the plan without it
+DEFAULTS: Mapping[str, Any] = {"by": "weights", "embedding": 0}
+# columns of the token table: 0 is as many as it has
+PRUNED_TRANSFORMER: Choices = {
+    "layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0.5, 0.75), "embedding": (96, 128, 0), "trim": _TRIM,
+}  # fmt: skip
 STUDENTS: Mapping[str, Choices] = {
     "transformer": {"layers": (2, 3), "width": (128, 192, 256), "trim": _TRIM},
     "lstm": {"width": (128, 256), "hidden": (64, 128, 192), "trim": _TRIM},
@@ -32,7 +38,10 @@ SPACES: Mapping[tuple[str, str], Mapping[str, Choices]] = {
     ("text", "textcnn"): {"quantize": {"trim": _TRIM}, "textcnn": STUDENTS["textcnn"], "mlp": STUDENTS["mlp"]},
     ("text", "mlp"): {"quantize": {}, "mlp": STUDENTS["mlp"]},
     ("text", ""): {"quantize": {}, "mlp": STUDENTS["mlp"]},
-    ("image", "cnn"): {"quantize": {}, "prune": {"keep": (0.1, 0.15, 0.25, 0.35, 0.5, 0.75)}},
+    ("image", "cnn"): {
+        "quantize": {},
+        "prune": {"keep": (0.1, 0.15, 0.25, 0.35, 0.5, 0.75), "by": ("weights", "macs")},
+    },
     ("image", ""): {"quantize": {}},
     ("recommend", "recommender"): {"quantize": {}, "recommender": {"width": (4, 6, 8, 12)}},
     ("recommend", ""): {"quantize": {}},
@@ -48,12 +57,13 @@ class Plan:
 
     @classmethod
     def of(cls, family: str, **settings: Any) -> Plan:
-        """A plan from keyword settings, in any order."""
-        return cls(family, tuple(sorted(settings.items())))
+        """A plan from keyword settings, in any order; those at their `DEFAULTS` are left out."""
+        named = {name: value for name, value in settings.items() if name not in DEFAULTS or value != DEFAULTS[name]}
+        return cls(family, tuple(sorted(named.items())))
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a setting; `default` where the family has none of this name."""
-        return dict(self.settings).get(name, default)
+        """The value of a setting; what `DEFAULTS` says, or `default`, where the plan has none of this name."""
+        return dict(self.settings).get(name, DEFAULTS.get(name, default))
 
     @property
     def words(self) -> str:

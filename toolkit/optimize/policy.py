@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from toolkit.errors import require
+from toolkit.errors import RecipeError, require
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.plan import Choices, Plan, enumerate_plans
 from toolkit.optimize.trial import REJECTED, Cost, Point, Trial
@@ -71,8 +71,11 @@ class Policy:
         while (plan := self._next()) is not None:
             reason, shape = self.hopeless(plan), None
             if reason is None and plan.trains:
-                shape = measure(plan)
-                reason = self.objection(shape) if shape else None
+                try:
+                    shape = measure(plan)
+                    reason = self.objection(shape) if shape else None
+                except RecipeError as error:  # layers or columns that this model does not have
+                    reason = f"not trained: {error}"
             if reason is None:
                 self._left.discard(plan)
                 return plan, shape
@@ -84,7 +87,7 @@ class Policy:
         allowed = self.budget.max_drop + HOPE
         for trial in self.trials:
             larger = trial.plan.family == plan.family and all(
-                values.index(trial.plan.get(name)) >= values.index(plan.get(name))
+                _no_smaller(values, trial.plan.get(name), plan.get(name))
                 for name, values in self.space[plan.family].items()
             )
             if larger and trial.made and trial.score is not None and self.reference - trial.score > allowed + 1e-9:
@@ -166,6 +169,11 @@ class Policy:
         return {"family": plan.family} | {
             f"{plan.family}.{name}": values.index(plan.get(name)) for name, values in choices.items()
         }
+
+
+def _no_smaller(values: Sequence[Any], first: Any, second: Any) -> bool:
+    """Whether `first` is no smaller a choice than `second`; words have no order, so each speaks of itself only."""
+    return first == second or (not isinstance(second, str) and values.index(first) > values.index(second))
 
 
 def give_up(shape: Cost | None, curve: Sequence[Point], rivals: Sequence[Trial], rows: int) -> str | None:

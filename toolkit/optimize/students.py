@@ -14,6 +14,7 @@ from toolkit.compress.prune import cut
 from toolkit.compress.shapes import shapes_after
 from toolkit.compress.student import Student, choose_student
 from toolkit.compress.trim_vocabulary import trim_vocabulary
+from toolkit.compress.units import MACS
 from toolkit.data import Data
 from toolkit.encoders import Encoder
 from toolkit.errors import InputError
@@ -63,8 +64,8 @@ class Students:
         if plan.family == "prune":
             base = self.base(plan.get("trim", 0))
             smaller = cut(
-                base, self.data, keep=plan.get("keep"), layers=plan.get("layers"), seed=self.seed,
-                threads=self.threads, progress=self.progress,
+                base, self.data, keep=plan.get("keep"), layers=plan.get("layers"), by=plan.get("by"),
+                embedding=plan.get("embedding") or None, seed=self.seed, threads=self.threads, progress=self.progress,
             )  # fmt: skip
             return Student(smaller.net, base.encoder, True, {"cut": dict(plan.settings)})
         sizes = {name: value for name, value in plan.settings if name not in ("trim", "layers")}
@@ -72,12 +73,22 @@ class Students:
         return choose_student(guide, self.data, net=plan.family, layers=plan.get("layers"), sizes=sizes, seed=self.seed)
 
     def stand_in(self, plan: Plan, teacher: Predictor) -> tuple[nn.Module, Encoder, str]:
-        """A net of the plan's shape, its encoder and its kind; a cut is not made, its sizes are reckoned."""
+        """A net of the plan's shape, its encoder and its kind; of a cut by weights the sizes are reckoned.
+
+        A cut by macs is made, and the net built anew at its sizes: reckoned ones would be those of a cut by weights,
+        which is slower. A cnn is cut in a second or two.
+        """
         if plan.family != "prune":
             student = self.choose(plan, teacher)
             return student.net, student.encoder, describe_net(student.net)["kind"]
         base = self.base(plan.get("trim", 0))
-        sizes = shapes_after(cast(Any, base.net).sizes, keep=plan.get("keep"), layers=plan.get("layers"))
+        if plan.get("by") == MACS:
+            sizes = cast(Any, self.choose(plan, teacher).net).sizes
+        else:
+            sizes = shapes_after(
+                cast(Any, base.net).sizes, keep=plan.get("keep"), layers=plan.get("layers"),
+                embedding=plan.get("embedding") or None,
+            )  # fmt: skip
         with reproducible(self.seed, 1):
             return build_net(self.kind, vars(sizes)), base.encoder, self.kind
 

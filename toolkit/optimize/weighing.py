@@ -15,8 +15,8 @@ import numpy as np
 
 from toolkit.artifact import Artifact
 from toolkit.data import Split
-from toolkit.judge.assessment import positive_scores
-from toolkit.judge.ranking import auc
+from toolkit.judge.assessment import positive_scores, users_of
+from toolkit.judge.ranking import auc, compare_auc_at
 from toolkit.measure.latency import measure_latency
 from toolkit.optimize.trial import Cost, Made
 from toolkit.predictor import Predictor
@@ -26,6 +26,8 @@ from toolkit.staging import write_atomically
 SECONDS = 1.0
 # what a p99 needs, where a row is quick enough to have so many in a few seconds
 P99_SAMPLES, P99_BELOW_MS = 1_100, 8.0
+# the share of a normal distribution that lies within one standard error
+ONE_ERROR = 0.6827
 
 
 def weigh(form: str, artifact: Artifact, validation: Split, folder: Path, *, reference: Array) -> Made:
@@ -38,7 +40,7 @@ def weigh(form: str, artifact: Artifact, validation: Split, folder: Path, *, ref
         cost = time_rows(predictor, validation.examples, artifact.size_bytes)
     np.save(answers_of(artifact.folder), answers, allow_pickle=False)
     score = score_of(answers, validation.labels, artifact.spec)
-    error = error_of(reference, answers, validation.labels, artifact.spec)
+    error = error_of(reference, answers, validation, artifact.spec)
     return Made(form, str(artifact.folder.relative_to(folder)), artifact.digest, score, cost, error)
 
 
@@ -85,15 +87,22 @@ def score_of(logits: Array, labels: Array, spec: Spec) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def error_of(reference: Array, candidate: Array, labels: Array, spec: Spec) -> float:
-    """Standard error of the paired difference of two accuracies; 0 for a recommender, whose AUC has no such form."""
+def error_of(reference: Array, candidate: Array, validation: Split, spec: Spec) -> float:
+    """Standard error of the paired difference of two scores on `validation`; both are logits, float (rows, classes).
+
+    Of a recommender's AUC it is half the middle 68 % of the judge's paired bootstrap, which draws users where rows
+    have them: 0.4 s for 20,000 rows. Equal scores have an error of exactly 0.
+    """
+    labels = validation.labels
     if spec.task == "recommend":
-        return 0.0
+        before, after = positive_scores(reference, spec), positive_scores(candidate, spec)
+        (found,) = compare_auc_at(before, after, labels == 1, levels=(ONE_ERROR,), users=users_of(validation))
+        return (found.high - found.low) / 2
     return paired_error(reference.argmax(axis=1) == labels, candidate.argmax(axis=1) == labels)
 
 
 def paired_error(reference: Array, candidate: Array) -> float:
-    """The same for two arrays of bool (rows,), which say where each is right."""
+    """Standard error of the difference of two accuracies, from bool (rows,), which say where each is right."""
     difference = candidate.astype(np.float64) - reference
     return float(np.sqrt(difference.var() / len(difference)))
 

@@ -205,12 +205,13 @@ class Workshop:
                 if reason:
                     raise GivenUpError(reason, curve)
 
-        # hidden states can be matched where the student reads its teacher's tokens
-        near = kind == PRUNED and not plan.get("trim")
+        # hidden states are matched where the student reads its teacher's tokens: a net that was cut out of a trimmed
+        # model reads that one's, and the trimmed model answers training rows bit for bit as the one that came
+        near = kind == PRUNED
         trained = distill(
-            self.students.classifier if near else self.teacher, self.data, student=student.net,
+            self.students.base(plan.get("trim", 0)) if near else self.teacher, self.data, student=student.net,
             encoder=student.encoder, recipe=recipe, objective=Objective(alpha=0.9, hidden=near),
-            copies=EFFORTS[effort].copies_for(kind), inherited=student.inherited,
+            copies=EFFORTS[effort].copies_for(kind, len(self.data.split("train"))), inherited=student.inherited,
             answers_folder=self.folder / "answers", folder=partial / WORK, progress=look,
         )  # fmt: skip
         save_trained(replace(trained.classifier, name=plan.slug), self.data, partial)
