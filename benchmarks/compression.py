@@ -65,10 +65,10 @@ TEXT_BARS = (
     Bar("size", "smallest", "smaller", 12.0, 0.01),
 )
 CASES: Mapping[str, Case] = {
-    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.33), TEXT_BARS, start="minilm"),
-    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=0.33), TEXT_BARS, start="minilm"),
+    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.9), TEXT_BARS, start="minilm"),
+    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=1.0), TEXT_BARS, start="minilm"),
     "mnist-5k": Case(
-        "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.07),
+        "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.15),
         (Bar("p50", "best", "p50_faster", 10.0, 0.005),),
     ),
     "movielens-100k": Case(

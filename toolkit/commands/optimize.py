@@ -64,8 +64,8 @@ def command(
     from toolkit.optimize import check_fit, describe, optimize
     from toolkit.optimize.budget import Budget, parse_bytes, parse_milliseconds
     from toolkit.optimize.decision import BEST
-    from toolkit.optimize.plan import count_plans, space_of
-    from toolkit.optimize.students import kind_of
+    from toolkit.optimize.plan import count_plans
+    from toolkit.optimize.students import space_for
     from toolkit.staging import staged, write_atomically
 
     budget = Budget(
@@ -82,7 +82,7 @@ def command(
         )
     check_fit(artifact, data, budget)
     if dry_run:
-        space = space_of(data.task, kind_of(artifact))
+        space = space_for(artifact)
         for family, choices in space.items():
             terminal.say(f"{family}: {'; '.join(f'{name} {values}' for name, values in choices.items()) or 'as it is'}")
         terminal.say(f"{count_plans(space)} plans, {hours:g} hours; nothing was searched")

@@ -18,14 +18,16 @@ from toolkit.commands.options import FOLDER, force_option, json_option, out_opti
 @click.option("--label", metavar="COLUMN", help="Column of the label, where it is not plain which.")
 @click.option("--floor", type=click.IntRange(1), default=1, show_default=True,
               help="How often training rows must hold a piece for it to stay.")  # fmt: skip
+@click.option("--common", type=click.IntRange(0), default=0, show_default=True,
+              help="So many of the first pieces stay too; tokenizers list the commonest first.")  # fmt: skip
 @click.option("--unlabeled", type=FOLDER, metavar="FILE",
               help="More texts to count: lines (.txt), or a table and its column --text.")  # fmt: skip
 @out_option
 @force_option
 @json_option
 def command(
-    *, folder: Path, reference: str, text: str | None, label: str | None, floor: int, unlabeled: Path | None, out: Path,
-    force: bool, as_json: bool,
+    *, folder: Path, reference: str, text: str | None, label: str | None, floor: int, common: int,
+    unlabeled: Path | None, out: Path, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Leave out of the vocabulary of the trained text classifier DIR what its data does not use.
 
@@ -33,7 +35,7 @@ def command(
 
     \b
     Example:
-      toolkit trim runs/trec --data trec -o runs/trec-trimmed
+      toolkit trim runs/trec --data trec --common 12000 -o runs/trec-trimmed
       toolkit trim runs/trec --data trec --floor 2 --unlabeled questions.txt -o runs/trec-trimmed
     """
     from toolkit.artifact import load_artifact
@@ -49,9 +51,9 @@ def command(
     classifier = load_classifier(folder)
     data = data_of_classifier(classifier, reference, text=text, label=label)
     texts = read_texts(unlabeled, text=text) if unlabeled else []
-    with staged(out, key=digest_of(["trim", classifier.parent, floor, texts]), force=force) as partial:
+    with staged(out, key=digest_of(["trim", classifier.parent, floor, common, texts]), force=force) as partial:
         with terminal.showing_progress() as progress:
-            trimmed = trim_vocabulary(classifier, data, floor=floor, texts=texts, progress=progress)
+            trimmed = trim_vocabulary(classifier, data, floor=floor, common=common, texts=texts, progress=progress)
         save_trained(replace(trimmed.classifier, name=out.name), data, partial)
     coverage = trimmed.coverage
     terminal.say(

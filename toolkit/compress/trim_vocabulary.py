@@ -1,12 +1,15 @@
 """Leave out of a vocabulary what the data does not use: half of MiniLM is the table of its pieces.
 
-Kept are the pieces that training rows (and unlabeled texts, where some are given) hold at least `floor` times, and
+Kept are the pieces that training rows (and unlabeled texts, where some are given) hold at least `floor` times, the
+`common` first ones of the vocabulary, which tokenizers list by frequency or in the order of their merges, and
 every single sign, so that a word that is not known is spelled in smaller pieces and does not become unknown. A row
 of kept pieces only is answered bit for bit as before. It costs no training and makes training quicker, as the
 optimizer walks through the whole table; a run gets no faster, since a table is looked up and not multiplied, and
 a spelled word makes its row longer.
 Limit: words that training rows never held are spelled, which the net has not learned to read. How many, and what
-that costs, is measured on validation rows and stands in the step.
+that costs, is measured on validation rows and stands in the step. The common pieces are what helps: TREC, MiniLM,
+nothing trained, 94.4 % of validation rows with all 30,522 pieces; 93.5 with the 8,991 that training rows need, 94.2
+with the first 12,000 beside them (15,262), 94.6 with the first 16,000 (18,514).
 
 Source: Abdaoui et al. 2020 (arXiv:2010.05609) for languages left out of a vocabulary.
 """
@@ -69,26 +72,30 @@ def trim_vocabulary(
     data: Data,
     *,
     floor: int = 1,
+    common: int = 0,
     texts: Sequence[str] = (),
     threads: int = 1,
     progress: Progress = silent,
 ) -> Trimmed:
-    """Keep the pieces seen `floor` times in the training rows of `data` and in `texts`, and what must stay.
+    """Keep the pieces seen `floor` times in training rows of `data` and in `texts`, the first `common`, what must stay.
 
     Of `texts`, those that are validation or test rows are not counted; the others join the rows that the
     classifier has learned from. Raises `InputError` for a net without a table of pieces, a tokenizer that cannot be
-    cut or a text that is none, `RecipeError` for a floor below 1, `DataError` when `data` was split otherwise than
-    when the net was trained, or has no validation rows.
+    cut or a text that is none, `RecipeError` for a floor below 1 or a common below 0, `DataError` when `data` was
+    split otherwise than when the net was trained, or has no validation rows.
     """
     if floor < 1:
         raise RecipeError(f"floor is {floor}; allowed: 1 or more, how often a piece must be seen to stay")
+    if common < 0:
+        raise RecipeError(f"common is {common}; allowed: 0 or more, how many of the first pieces stay")
     encoder = _encoder_of(classifier)
     check_data(classifier, data)
     train, validation = data.split("train"), data.split("validation")
     counted = _unjudged(data, texts)
     progress("trim", 0, 2, f"pieces of {len(train) + len(counted):,} texts")
     counts = count_pieces(encoder, [*train.examples, *counted])
-    small, kept = keep_pieces(encoder, [piece for piece, count in counts.items() if count >= floor])
+    seen = {piece for piece, count in counts.items() if count >= floor}
+    small, kept = keep_pieces(encoder, seen | set(range(min(common, encoder.vocabulary_size))))
     net = _with_rows(classifier.net, kept)
     progress("trim", 1, 2, f"{len(kept):,} of {encoder.vocabulary_size:,} pieces")
     learned = classifier.training_rows
@@ -102,6 +109,7 @@ def trim_vocabulary(
     coverage = _measure(classifier, trimmed, kept, validation, threads)
     settings: dict[str, Any] = {
         "floor": floor,
+        "common": common,
         "unlabeled": len(counted),
         "unlabeled_dropped": len(texts) - len(counted),
         "pieces_before": encoder.vocabulary_size,

@@ -23,7 +23,7 @@ from toolkit.classifier import Classifier
 from toolkit.errors import InputError, require
 from toolkit.export.door import OPSET, pass_door, write_exported
 from toolkit.export.shapes import encode_some, shape_batches, traced_arrays
-from toolkit.export.surgery import drop_identities
+from toolkit.export.surgery import drop_identities, shorten_table
 from toolkit.judge.parity import Parity
 from toolkit.lineage import Step
 from toolkit.nets import describe_net
@@ -41,6 +41,7 @@ EXPORTERS = {
     "recommender": ("torchscript", "the same graph from both, here in 0.1 s instead of 3"),
 }
 LARGEST_BYTES = 2_000_000_000
+POSITIONS = "positions.weight"
 
 
 def export(
@@ -107,5 +108,7 @@ def trace(classifier: Classifier, arrays: Mapping[str, Array]) -> bytes:
     onnx = require("onnx", extra="train")
     model = onnx.load_from_string(buffer.getvalue())
     drop_identities(model)
+    if classifier.net.kind == "transformer":  # MiniLM's 512 positions are 0.8 MB, and TREC's rows end at 48
+        shorten_table(model, POSITIONS, classifier.spec.limits["length"][1])
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized

@@ -28,6 +28,14 @@ def drop_identities(model: Any) -> None:
                 node.input[position] = renamed[name]
 
 
+def shorten_table(model: Any, name: str, rows: int) -> None:
+    """Leave the first `rows` rows of the initializer `name`, where it has more: what no input reaches is no weight."""
+    numpy_helper = require("onnx.numpy_helper", extra="train")
+    for tensor in model.graph.initializer:
+        if tensor.name == name and tensor.dims[0] > rows:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor)[:rows].copy(), name))
+
+
 def zero_input(model: Any, name: str, *, like: str) -> None:
     """Take the int64 input `name` away and compute it as zeros of the shape of the input `like`."""
     helper, numpy_helper = require("onnx.helper", extra="train"), require("onnx.numpy_helper", extra="train")

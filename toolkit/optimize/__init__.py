@@ -25,9 +25,10 @@ from toolkit.data import Data
 from toolkit.errors import DataError, InputError
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.decision import Decision, decide
-from toolkit.optimize.plan import Choices, space_of
+from toolkit.optimize.plan import Choices
 from toolkit.optimize.policy import Policy
 from toolkit.optimize.search import FIRST, Announce, Search
+from toolkit.optimize.students import space_for
 from toolkit.optimize.trial import Trial
 from toolkit.optimize.workshop import Workshop
 from toolkit.progress import Progress, silent
@@ -69,7 +70,7 @@ def optimize(
     workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, progress=progress)
     reference, answers = workshop.reference
     policy = Policy(
-        space or space_of(data.task, workshop.students.kind), budget, reference=reference.score,
+        space or space_for(artifact), budget, reference=reference.score,
         rows=len(data.split("validation")), seed=seed, first=FIRST,
     )  # fmt: skip
     announce(

@@ -1,4 +1,4 @@
-"""Ways to 8 bits beyond the plain one, tried in turn while 8 bits cost accuracy: smoothed, mixed, trained to stand it.
+"""Ways to 8 bits beyond the plain one, tried in turn while 8 bits cost accuracy: clipped, smoothed, mixed, trained.
 
 Plain static INT8 is the fastest form and mostly costs nothing, so the others are made only for what was trained
 long, and only while the best 8-bit form so far lies more than `TOLERATED` below the float file it came from.
@@ -20,17 +20,20 @@ from toolkit.data import Data
 from toolkit.nets import describe_net
 
 TOLERATED = 0.002
-SMOOTHED, MIXED, AWARE = "int8-smooth", "int8-mixed", "int8-aware"
+CLIPPED, SMOOTHED, MIXED, AWARE = "int8-clipped", "int8-smooth", "int8-mixed", "int8-aware"
 # kinds of net that can be trained to stand INT8
 AWARE_KINDS = ("transformer", "cnn")
 Make = Callable[[Path], object]
 
 
-def ways_back(exported: Artifact, classifier: Classifier, data: Data, *, seed: int, threads: int) -> dict[str, Make]:
-    """Form -> what writes it into a staged folder, in the order to try."""
-    scheme = Scheme(mode="static", seed=seed)
+def ways_back(
+    exported: Artifact, classifier: Classifier, data: Data, *, seed: int, threads: int, table_bits: int = 8
+) -> dict[str, Make]:
+    """Form -> what writes it into a staged folder, in the order to try; embedding tables in `table_bits`."""
+    scheme = Scheme(mode="static", seed=seed, table_bits=table_bits)
     train, validation = data.split("train"), data.split("validation")
     ways: dict[str, Make] = {
+        CLIPPED: lambda partial: quantize(exported, partial, replace(scheme, method="percentile"), calibration=train),
         SMOOTHED: lambda partial: quantize(exported, partial, replace(scheme, smooth=0.5), calibration=train),
         MIXED: lambda partial: quantize_mixed(
             exported, partial, scheme, calibration=train, validation=validation, max_drop=TOLERATED

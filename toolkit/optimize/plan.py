@@ -17,13 +17,13 @@ from typing import Any
 from toolkit.errors import InputError
 
 Choices = Mapping[str, tuple[Any, ...]]
-# vocabularies: 1 is the pieces that training rows hold, 0 the whole one
-_TRIM = (1, 0)
+# vocabularies: 1 is the pieces that training rows hold, 12,000 also so many of the first ones, 0 the whole one
+_TRIM = (1, 12_000, 0)
 # what a setting is where a plan does not name it; a plan that names it so is the plan without it
 DEFAULTS: Mapping[str, Any] = {"by": "weights", "embedding": 0}
 # columns of the token table: 0 is as many as it has
 PRUNED_TRANSFORMER: Choices = {
-    "layers": (2, 3, 4, 5, 6), "keep": (0.12, 0.25, 0.5, 0.75), "embedding": (96, 128, 0), "trim": _TRIM,
+    "layers": (2, 3, 4, 5, 6), "keep": (0.15, 0.25, 0.35, 0.5), "embedding": (128, 192, 0), "trim": _TRIM,
 }  # fmt: skip
 STUDENTS: Mapping[str, Choices] = {
     "transformer": {"layers": (2, 3), "width": (128, 192, 256), "trim": _TRIM},
@@ -90,12 +90,22 @@ class Plan:
         return cls.of(str(value["family"]), **dict(value["settings"]))
 
 
-def space_of(task: str, kind: str) -> Mapping[str, Choices]:
-    """Families and choices for a model; raises `InputError` for one that nothing here can make smaller."""
+def space_of(task: str, kind: str, *, vocabulary: int | None = None) -> Mapping[str, Choices]:
+    """Families and choices for a model; raises `InputError` for one that nothing here can make smaller.
+
+    A trimmed vocabulary is no choice for one of as many pieces or fewer (`vocabulary`; None: not known).
+    """
     space = SPACES.get((task, kind)) or SPACES.get((task, ""))
     if space is None:
         raise InputError(f"there is no search for a {kind} of task {task}; quantize and verify it by hand")
-    return space
+    if vocabulary is None:
+        return space
+    return {family: _within(choices, vocabulary) for family, choices in space.items()}
+
+
+def _within(choices: Choices, vocabulary: int) -> Choices:
+    kept = tuple(trim for trim in choices.get("trim", ()) if trim < vocabulary)
+    return {**choices, "trim": kept} if kept else choices
 
 
 def enumerate_plans(space: Mapping[str, Choices]) -> Iterator[Plan]:

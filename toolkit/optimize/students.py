@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from toolkit.data import Data
 from toolkit.encoders import Encoder
 from toolkit.errors import InputError
 from toolkit.nets import build_net, describe_net
-from toolkit.optimize.plan import Plan
+from toolkit.optimize.plan import Choices, Plan, space_of
 from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
 from toolkit.stages import Stages
@@ -46,14 +47,15 @@ class Students:
         return load_classifier(self.artifact)
 
     def base(self, trim: int) -> Classifier:
-        """The model with a vocabulary trimmed to pieces seen `trim` times (0: as it came)."""
+        """The model with its vocabulary trimmed to seen pieces (`trim` 1), and the first `trim` ones; 0: as it came."""
         if not trim:
             return self.classifier
         if trim not in self._bases:
             found = self.stages.keep(
                 f"trimmed-{trim}", [self.artifact.digest, trim],
                 lambda partial: save_trained(
-                    trim_vocabulary(self.classifier, self.data, floor=trim).classifier, self.data, partial
+                    trim_vocabulary(self.classifier, self.data, common=0 if trim == 1 else trim).classifier,
+                    self.data, partial,
                 ),
             )  # fmt: skip
             self._bases[trim] = load_classifier(found)
@@ -102,3 +104,9 @@ def grow(start: Path) -> Student:
 def kind_of(artifact: Artifact) -> str:
     """The kind of an artifact's net, "" for an exported file: it holds no net that could be trained or cut."""
     return str((artifact.core.net or {}).get("kind", "")) if artifact.core.format == "safetensors" else ""
+
+
+def space_for(artifact: Artifact) -> Mapping[str, Choices]:
+    """The families and choices that this model can have; raises as `space_of`."""
+    vocabulary = getattr(artifact.encoder(), "vocabulary_size", None)
+    return space_of(artifact.spec.task, kind_of(artifact), vocabulary=vocabulary)

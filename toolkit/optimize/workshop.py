@@ -42,6 +42,9 @@ from toolkit.train.saving import WORK, save_trained
 # kind of net -> how its file is quantized; the rest is static: dynamic scales make rows depend on one another. An mlp
 # and a recommender look rows up and multiply little: 8 bits there buy size and no time.
 MODES = {"lstm": "dynamic", "mlp": "weights", "recommender": "weights"}
+# kinds whose embedding tables are worth a second form in 4 bits
+TABLES = ("transformer", "lstm", "textcnn", "mlp")
+TABLE4 = "int8-table4"
 TRIALS_FOLDER, TEACHER = "trials", "teacher"
 SECONDS, P99_SAMPLES = 1.0, 1_100
 Watch = Callable[[tuple[Point, ...]], str | None]
@@ -98,7 +101,9 @@ class Workshop:
             with tempfile.TemporaryDirectory() as scratch:
                 exported = self._export(blank, Path(scratch) / "fp32")
                 try:
-                    small = self._quantize(exported, Path(scratch) / "int8", kind, rows=32)
+                    small = self._quantize(
+                        exported, Path(scratch) / "int8", kind, rows=32, table_bits=4 if kind in TABLES else 8
+                    )
                 except NothingToQuantizeError:
                     small = exported
                 self._shapes[key] = measure(small, self._rows)
@@ -149,15 +154,23 @@ class Workshop:
         except NothingToQuantizeError:  # so small a net that its float form is the answer
             return Product(curve, tuple(made))
         made.append(self._weigh("int8", small))
+        if kind in TABLES and "embedding table" in small.core.steps[-1].settings["int8"]:
+            smaller = self.stages.keep(
+                self._place(plan, effort, TABLE4), [exported.digest, TABLE4],
+                lambda partial: self._quantize(exported, partial, kind, table_bits=4),
+            )  # fmt: skip
+            made.append(self._weigh(TABLE4, smaller))
         if effort == "long" and classifier is not None and MODES.get(kind, "static") == "static":
             made += self._win_back(plan, exported, classifier, made)
         return Product(curve, tuple(made))
 
     def _win_back(self, plan: Plan, exported: Artifact, classifier: Classifier, made: Sequence[Made]) -> list[Made]:
         """Other 8-bit forms, until one is as good as the float file; see `forms`."""
-        wanted, best = made[0].score - TOLERATED - 1e-9, made[1].score
+        wanted, best = made[0].score - TOLERATED - 1e-9, max(one.score for one in made[1:])
         found: list[Made] = []
-        ways = ways_back(exported, classifier, self.data, seed=self.seed, threads=self.threads)
+        # a table in 4 bits mostly costs nothing, then the other forms have it too
+        bits = 4 if made[-1].form == TABLE4 and made[-1].score >= made[1].score - TOLERATED else 8
+        ways = ways_back(exported, classifier, self.data, seed=self.seed, threads=self.threads, table_bits=bits)
         for form, make in ways.items():
             if best >= wanted:
                 break
@@ -241,10 +254,13 @@ class Workshop:
     def _export(self, classifier: Classifier, folder: Path) -> Artifact:
         return export(classifier, folder, examples=self.data.split("validation").examples)[0]
 
-    def _quantize(self, artifact: Artifact, folder: Path, kind: str, *, rows: int = 256) -> Artifact:
+    def _quantize(
+        self, artifact: Artifact, folder: Path, kind: str, *, rows: int = 256, table_bits: int = 8
+    ) -> Artifact:
         mode = MODES.get(kind, "static")
         calibration = self.data.split("train") if mode == "static" else None
-        return quantize(artifact, folder, Scheme(mode=mode, rows=rows, seed=self.seed), calibration=calibration)
+        scheme = Scheme(mode=mode, rows=rows, seed=self.seed, table_bits=table_bits)
+        return quantize(artifact, folder, scheme, calibration=calibration)
 
 
 def curve_of(log: Sequence[Epoch], epochs: int) -> tuple[Point, ...]:
