@@ -73,6 +73,15 @@ def test_a_trimmed_model_is_smaller_and_exports_without_examples(
     assert load_artifact(tmp_path / "again" / "small").digest == small.digest
 
 
+def test_common_pieces_stay_where_it_is_asked(workplace: Path, tmp_path: Path) -> None:
+    arguments = ["trim", str(workplace / "lstm"), *data_of(workplace), "--floor", "3"]
+    assert run([*arguments, "-o", str(tmp_path / "few")]) == 0
+    assert run([*arguments, "--common", "400", "-o", str(tmp_path / "more")]) == 0
+    few, more = (load_artifact(tmp_path / name).core.steps[-1].settings for name in ("few", "more"))
+    assert (few["common"], more["common"]) == (0, 400)
+    assert few["pieces"] < more["pieces"] < more["pieces_before"]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("more.txt", "quixotic zebras\nquixotic zebras\n"), ("more.tsv", "question\tn\nquixotic zebras\t1\nzebras\t2\n")],

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from tests.compress.small_graphs import WIDTH, declare, model_of
-from tests.small_classifiers import examples_of, make_classifier
+from small_graphs import WIDTH, declare, model_of
+from small_classifiers import examples_of, make_classifier
 from toolkit.compress.cpu_kernels import use_cpu_kernels
 from toolkit.compress.int8 import find_nodes, prepare_graph, quantize_graph
 from toolkit.compress.scheme import Scheme

@@ -87,6 +87,22 @@ def test_a_floor_drops_what_is_rarer_and_the_step_says_what_it_cost(classifier: 
     assert settings["validation"]["pieces_missing"] == found.coverage.pieces_missing > 0.02
 
 
+def test_the_first_pieces_stay_too_and_spell_less(classifier: Classifier, trec: Data) -> None:
+    found = {common: trim_vocabulary(classifier, trec, floor=4, common=common) for common in (0, 1200, 9999)}
+    pieces = [trimmed.pieces for trimmed in found.values()]
+    missing = [trimmed.coverage.pieces_missing for trimmed in found.values()]
+    assert pieces == sorted(pieces)
+    assert missing == sorted(missing, reverse=True)
+    assert found[9999].pieces == found[9999].pieces_before
+    assert missing[-1] == 0.0
+    assert found[1200].classifier.steps[-1].settings["common"] == 1200
+    encoder, before = found[1200].classifier.encoder, classifier.encoder
+    assert isinstance(encoder, TokenEncoder)
+    assert isinstance(before, TokenEncoder)
+    first = [before.tokenizer.id_to_token(number) for number in range(1200)]
+    assert all(encoder.tokenizer.token_to_id(piece) is not None for piece in first)
+
+
 def test_coverage_is_what_validation_rows_say(classifier: Classifier, trec: Data) -> None:
     found = trim_vocabulary(classifier, trec, floor=2)
     validation = trec.split("validation")
@@ -192,6 +208,8 @@ def test_a_net_without_pieces_is_refused_by_name(kind: str, trec: Data) -> None:
 def test_bad_values_get_one_line(classifier: Classifier, trec: Data) -> None:
     with pytest.raises(RecipeError, match="floor is 0; allowed: 1 or more"):
         trim_vocabulary(classifier, trec, floor=0)
+    with pytest.raises(RecipeError, match="common is -1; allowed: 0 or more"):
+        trim_vocabulary(classifier, trec, common=-1)
     with pytest.raises(InputError, match="input 1 is empty; this model takes text"):
         trim_vocabulary(classifier, trec, texts=["why ?", " "])
     other = replace(trec, splits={**trec.splits, "train": trec.split("train").take(range(300))})

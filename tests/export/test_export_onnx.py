@@ -16,7 +16,7 @@ from torch import Tensor
 from toolkit.artifact import load_artifact
 from toolkit.classifier import load_classifier, save_classifier
 from toolkit.errors import InputError, ParityError
-from toolkit.export.onnx import EXPORTERS, export
+from toolkit.export.onnx import EXPORTERS, POSITIONS, export
 from toolkit.nets import KINDS as NET_KINDS
 from toolkit.nets.transformer import Transformer
 from toolkit.predictor import Predictor
@@ -70,6 +70,19 @@ def test_the_graph_keeps_its_axes_free_and_its_weights_plain(tmp_path: Path) -> 
     products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
     assert len(products) == 3 * 4  # qkv, output, expand and contract of three layers: what INT8 can take
     assert "LayerNormalization" in {node.op_type for node in graph.node}
+
+
+def test_positions_that_no_row_reaches_stay_behind(tmp_path: Path) -> None:
+    long = make_classifier("transformer", positions=100)
+    artifact, parity = export(long, tmp_path, examples=TEXTS)
+    assert parity.passed(1e-5)
+    graph = onnx.load_from_string(artifact.read("model.onnx")).graph
+    (table,) = [tensor for tensor in graph.initializer if tensor.name == POSITIONS]
+    assert list(table.dims) == [long.spec.limits["length"][1], long.net.sizes.width] == [24, 16]
+    with Predictor.load(tmp_path) as predictor:
+        longest = " ".join(TEXTS * 4)  # cut at 24 tokens
+        expected = long.run(long.encoder.encode([longest]))
+        assert np.allclose(predictor.logits([longest]), expected, atol=1e-4)
 
 
 def test_batch_norms_are_folded_into_convolutions(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_plan_recorded_before_tables_were_factorized_is_one_of_the_whole_table
     assert recorded == Plan.of("prune", keep=0.25, layers=4, trim=1, embedding=0)
     assert (recorded.get("embedding"), recorded.slug) == (0, "prune-keep0.25-layers4-trim1")
     space = set(enumerate_plans(space_of("text", "transformer")))
-    assert {recorded, Plan.of("prune", keep=0.25, layers=4, trim=1, embedding=96)} <= space
+    assert {recorded, Plan.of("prune", keep=0.25, layers=4, trim=1, embedding=192)} <= space
 
 
 def test_plans_to_begin_with_are_in_a_space() -> None:

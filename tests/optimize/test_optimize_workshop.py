@@ -34,7 +34,7 @@ from toolkit.train.saving import save_trained
 ROWS = {"train": 300, "validation": 60, "test": 60}
 NETS: dict[tuple[str, str], Mapping[str, Any]] = {
     ("text", "transformer"): {
-        "width": 128, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000,
+        "width": 144, "heads": (4, 4, 4), "head_width": 16, "feed_forward": (128, 128, 128), "vocabulary": 2000,
     },
     ("text", "lstm"): {"width": 64, "hidden": 64, "vocabulary": 2000},
     ("text", "textcnn"): {"width": 64, "filters": (32, 32, 32), "vocabulary": 2000},
@@ -152,7 +152,7 @@ def test_a_cut_net_is_pulled_back_to_the_states_of_what_it_was_cut_out_of(
 ) -> None:
     model = model_of("text", "transformer")
     shop = Workshop(model.trained, model.data, tmp_path, seed=0, threads=1)
-    plan = Plan.of("prune", keep=0.5, layers=2, trim=trim, embedding=96)
+    plan = Plan.of("prune", keep=0.5, layers=2, trim=trim, embedding=128)
     trained, _ = shop.train(plan, effort="short")
     base, made = shop.students.base(trim), load_classifier(trained)
     step = made.steps[-1]
@@ -160,7 +160,7 @@ def test_a_cut_net_is_pulled_back_to_the_states_of_what_it_was_cut_out_of(
     assert step.settings["teacher"] == digest_of_weights(base.net)
     assert [step.name for step in made.steps] == ["train", *(["trim_vocabulary"] if trim else []), "distill"]
     assert encoder_files(made.encoder) == encoder_files(base.encoder)
-    assert made.net.sizes.embedding == 96
+    assert made.net.sizes.embedding == 128
     assert made.net.sizes.vocabulary == base.net.sizes.vocabulary
     answers = len(list((tmp_path / "answers").iterdir()))
     shop.train(Plan.of("prune", keep=0.25, layers=2, trim=trim), effort="short")
