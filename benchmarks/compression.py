@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import toolkit
-from toolkit.artifact import Artifact
+from toolkit.artifact import Artifact, load_artifact
+from toolkit.data import Data
 from toolkit.data.loading import load_data
+from toolkit.judge.quality import judge_logits
 from toolkit.machine import describe_machine, threads_allowed
 from toolkit.optimize import describe, optimize
 from toolkit.optimize.budget import Budget
+from toolkit.optimize.decision import Decision
+from toolkit.optimize.weighing import answer
+from toolkit.predictor import Predictor
 from toolkit.stages import Stages
 from toolkit.staging import write_atomically
 from toolkit.terminal import say, showing_progress
@@ -48,7 +53,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Case:
-    """A model to train, the budget to search under, and the bars."""
+    """A model to train, the budget to search under, the bars, and how small an answer is shown at any cost."""
 
     data: str
     task: str
@@ -56,6 +61,7 @@ class Case:
     budget: Budget
     bars: tuple[Bar, ...]
     start: str | None = None
+    smaller: float | None = None
 
 
 TEXT_BARS = (
@@ -65,8 +71,8 @@ TEXT_BARS = (
     Bar("size", "smallest", "smaller", 12.0, 0.01),
 )
 CASES: Mapping[str, Case] = {
-    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.9), TEXT_BARS, start="minilm"),
-    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=1.0), TEXT_BARS, start="minilm"),
+    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.9), TEXT_BARS, "minilm", 20.0),
+    "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=1.0), TEXT_BARS, "minilm", 20.0),
     "mnist-5k": Case(
         "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.15),
         (Bar("p50", "best", "p50_faster", 10.0, 0.005),),
@@ -110,6 +116,7 @@ def run_case(name: str, folder: Path = FOLDER) -> dict[str, Any]:
         "rows": document["rows"],
         "reference": numbers_of(document["reference"]) | {"digest": document["reference"]["digest"]},
         "answers": answers,
+        "shown": case.smaller and show_small(found.decision, baseline, data, folder / name / "search", case.smaller),
         "bars": [hold(bar, answers[bar.role]) for bar in case.bars],
         "candidates": [
             {key: found[key] for key in ("name", "plan", "validation", "cost", "reason")}
@@ -117,6 +124,27 @@ def run_case(name: str, folder: Path = FOLDER) -> dict[str, Any]:
         ],
         "trials": [trial.to_json() for trial in found.trials],
         "comparison": document["comparison"],
+    }  # fmt: skip
+
+
+def show_small(decision: Decision, baseline: Artifact, data: Data, folder: Path, times: float) -> dict[str, Any] | None:
+    """What `times` smaller costs: of the single models so small the best on validation rows, judged on test rows."""
+    largest = decision.reference.size_bytes / times
+    small = [one for one in decision.candidates if one.made is not None and one.cost.size_bytes <= largest]
+    if not small:
+        return None
+    best = max(small, key=lambda one: one.score)
+    assert best.made is not None
+    artifact, test = load_artifact(folder / best.made.folder), data.split("test")
+    with Predictor.load(baseline, threads=1) as before, Predictor.load(artifact, threads=1) as after:
+        quality = judge_logits(
+            answer(before, test), answer(after, test), test.labels, spec=baseline.spec, max_drop=0.01, split_name="test"
+        ).to_json()
+    return {
+        "at_least": times, "name": best.name, "plan": best.words, "digest": artifact.digest,
+        "validation": {"score": best.score, "drop": best.drop}, "test": {"accuracy": quality["test"]["accuracy"]},
+        "difference": quality["difference"]["accuracy"], "verdict": quality["verdict"]["words"],
+        **best.cost.to_json(), "smaller": decision.reference.size_bytes / artifact.size_bytes,
     }  # fmt: skip
 
 

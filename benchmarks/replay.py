@@ -31,9 +31,8 @@ from toolkit.compress.thresholds import choose_threshold
 from toolkit.machine import describe_machine
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import QUICK, expect_cost
-from toolkit.optimize.plan import Choices, Plan
+from toolkit.optimize.plan import FIRST, Choices, Plan
 from toolkit.optimize.policy import Policy, give_up
-from toolkit.optimize.search import FIRST
 from toolkit.optimize.trial import MADE, STOPPED, Made, Trial
 from toolkit.spec import Array
 from toolkit.staging import write_atomically

@@ -70,11 +70,15 @@ def compression_table(*cases: Mapping[str, Any]) -> str:
             f"| {case['case']} | as it came, eager PyTorch | {_test(came)} | | {_costs(came)} | 1x | 1x | 1x |"
         )
         for role, answer in case["answers"].items():
-            change = answer["difference"]
             lines.append(
-                f"| | **{role}**: {answer['plan']} | {_test(answer)} | {100 * change['value']:+.1f} "
-                f"({100 * change['low']:+.1f} to {100 * change['high']:+.1f}) | {_costs(answer)} | "
+                f"| | **{role}**: {answer['plan']} | {_test(answer)} | {_change(answer)} | {_costs(answer)} | "
                 f"{answer['p50_faster']:.1f}x | {answer['mean_faster']:.1f}x | {answer['smaller']:.1f}x |"
+            )
+        if shown := case.get("shown"):
+            faster = [f"{came[name] / shown[name]:.1f}x" for name in ("p50_ms", "mean_ms")]
+            lines.append(
+                f"| | {shown['at_least']:g}x smaller, at any cost: {shown['plan']} | {_test(shown)} | "
+                f"{_change(shown)} | {_costs(shown)} | {' | '.join(faster)} | {shown['smaller']:.1f}x |"
             )
         bars += [
             f"| {case['case']} | {bar['words']} | {bar['least']:g}x | {bar['reached']:.1f}x | "
@@ -94,6 +98,11 @@ def compression_table(*cases: Mapping[str, Any]) -> str:
 def _test(numbers: Mapping[str, Any]) -> str:
     found = numbers["test"].get("auc") or numbers["test"]["accuracy"]
     return f"{100 * found['value']:.1f} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
+
+
+def _change(numbers: Mapping[str, Any]) -> str:
+    change = numbers["difference"]
+    return f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
 
 
 def _costs(numbers: Mapping[str, Any]) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from toolkit.artifact import Artifact, Core, Golden, write_artifact
+from toolkit.artifact import Artifact, write_artifact
+from toolkit.core import Core
 from toolkit.data import Split
 from toolkit.encoders.image import ImageEncoder
+from toolkit.golden import Golden
 from toolkit.lineage import SplitRecord, Step
 from toolkit.spec import Array, Spec
 

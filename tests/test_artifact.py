@@ -16,8 +16,9 @@ from digits_models import ENCODER, make_artifact
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.artifact import Golden, load_artifact, write_artifact
+from toolkit.artifact import load_artifact, write_artifact
 from toolkit.errors import ArtifactError
+from toolkit.golden import Golden
 from toolkit.lineage import canonical_json, digest_of_bytes
 
 

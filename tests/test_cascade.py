@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from cascade_models import make_cascade, unseen_rows
 
-from toolkit.artifact import Artifact, Golden, write_cascade
+from toolkit.artifact import Artifact, write_cascade
 from toolkit.card import model_card
 from toolkit.cascade import Cascade
-from toolkit.compress.imitate import digest_of_teacher, teacher_answers
+from toolkit.compress.teachers import digest_of_teacher, teacher_answers
 from toolkit.errors import ArtifactError, InputError
+from toolkit.golden import Golden
 from toolkit.judge.parity import parity
 from toolkit.judge.quality import judge
 from toolkit.measure.footprint import measure_footprint

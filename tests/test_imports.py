@@ -16,6 +16,7 @@ ORDER = (
     ("errors",),
     ("spec", "lineage", "machine", "progress", "staging", "routing"),
     ("data", "encoders"),
+    ("core", "golden"),
     ("artifact",),
     ("nets", "classifier"),
     ("runners",),
@@ -34,8 +35,8 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
-                 "artifact", "predictor", "cascade", "judge", "measure", "report", "table", "card", "comparison",
-                 "package", "serving", "served_check", "doctor")  # fmt: skip
+                 "core", "golden", "artifact", "predictor", "cascade", "judge", "measure", "report", "table", "card",
+                 "comparison", "package", "serving", "served_check", "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"
 

@@ -10,9 +10,10 @@ import pytest
 from digits_models import held_out, make_artifact, make_int8_artifact
 from small_classifiers import TEXTS, make_classifier
 
-from toolkit.artifact import Golden, load_artifact, write_artifact
+from toolkit.artifact import load_artifact, write_artifact
 from toolkit.errors import ArtifactError, InputError
 from toolkit.export.onnx import export
+from toolkit.golden import Golden
 from toolkit.predictor import Predictor, relative_difference, self_test
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import softmax

@@ -24,94 +24,21 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.core import SCHEMA_VERSION, Core, core_from_json
 from toolkit.encoders import Encoder, encoder_files, load_encoder
 from toolkit.encoders.cascade import CascadeEncoder
 from toolkit.errors import ArtifactError
+from toolkit.golden import Golden
 from toolkit.lineage import (
-    SplitRecord,
-    Step,
     canonical_json,
     digest_of_bytes,
-    split_from_json,
-    steps_from_json,
 )
-from toolkit.routing import MEMBERS, Router, join_specs
+from toolkit.routing import join_specs
 from toolkit.spec import Array, Spec
 
-SCHEMA_VERSION = 1
 CORE, GOLDEN, EVIDENCE = "artifact.json", "golden.npz", "evidence"
 TRAINING_ROWS = "training_rows.npy"
-CASCADE = "cascade"
-FORMATS = ("onnx", "safetensors", CASCADE)
-PRECISIONS = ("fp32", "fp16", "int8", "int4", "mixed")
 MAX_FILE_BYTES = 8 << 30
-
-
-@dataclass(frozen=True)
-class Core:
-    """Everything in `artifact.json` but the hashes of the files.
-
-    `net` is the architecture (kind and sizes) of a network of ours, so that weights alone rebuild it.
-    A cascade has a `router` and `members`, the digest of each by name; no other artifact has either.
-    """
-
-    name: str
-    format: str
-    spec: Spec
-    steps: tuple[Step, ...] = ()
-    parent: str | None = None
-    split: SplitRecord | None = None
-    temperature: float = 1.0
-    precision: str = "fp32"
-    net: Mapping[str, Any] | None = None
-    models: tuple[str, ...] = ("model.onnx",)
-    router: Router | None = None
-    members: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; canonical once `files` and `schema_version` are added."""
-        value = {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.name,
-            "format": self.format,
-            "spec": self.spec.to_json(),
-            "steps": [step.to_json() for step in self.steps],
-            "parent": self.parent,
-            "split": self.split.to_json() if self.split else None,
-            "temperature": self.temperature,
-            "precision": self.precision,
-            "net": dict(self.net) if self.net else None,
-            "models": list(self.models),
-        }
-        if self.router is None:
-            return value
-        return {**value, "router": self.router.to_json(), "members": dict(self.members)}
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A few encoded rows and the logits they must give; run one row at a time at every load."""
-
-    arrays: Mapping[str, Array]
-    logits: Array
-
-    def to_bytes(self) -> bytes:
-        """An uncompressed npz; equal content gives equal bytes."""
-        buffer = io.BytesIO()
-        named = {f"input.{name}": array for name, array in sorted(self.arrays.items())}
-        np.savez(buffer, **named, logits=self.logits)  # type: ignore[arg-type]  # numpy types **kwds as bool
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> Golden:
-        """Read an npz without ever unpickling; raises `ArtifactError` for anything else."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-                logits = arrays.pop("logits")
-        except Exception as error:  # zipfile and numpy raise a dozen kinds for hostile bytes
-            raise ArtifactError(f"golden.npz cannot be read: {error}") from None
-        return cls({name.removeprefix("input."): array for name, array in arrays.items()}, logits)
 
 
 @dataclass(frozen=True)
@@ -212,7 +139,7 @@ def _load_one(folder: Path, content: bytes) -> Artifact:
         version = value["schema_version"]
         if version != SCHEMA_VERSION:
             raise ArtifactError(f"{core_path} has schema_version {version}; this toolkit reads {SCHEMA_VERSION}")
-        core, files = _core_from_json(value), _files_from_json(value["files"])
+        core, files = core_from_json(value), _files_from_json(value["files"])
         digest = digest_of_bytes(canonical_json(value))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{core_path} cannot be read: {error!r}") from None
@@ -270,40 +197,6 @@ def _write(
     value = {**core.to_json(), "files": files}
     (folder / CORE).write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     return Artifact(folder, core, digest_of_bytes(canonical_json(value)), files)
-
-
-def rows_to_bytes(rows: Array) -> bytes:
-    """Hashes of training rows as one .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, rows, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _core_from_json(value: Mapping[str, Any]) -> Core:
-    if value["format"] not in FORMATS or value["precision"] not in PRECISIONS:
-        raise ValueError(f"format {value['format']!r} or precision {value['precision']!r} is unknown")
-    if not 0.0 < float(value["temperature"]) < float("inf"):
-        raise ValueError(f"temperature {value['temperature']!r} is not above 0")
-    is_cascade = value["format"] == CASCADE
-    if not is_cascade and ("router" in value or "members" in value):
-        raise ValueError(f"format {value['format']!r} takes no router and no members")
-    members: dict[str, str] = dict(value["members"]) if is_cascade else {}
-    if is_cascade and (set(members) != set(MEMBERS) or float(value["temperature"]) != 1.0):
-        raise ValueError(f"a cascade has the members {' and '.join(MEMBERS)}, and temperature 1")
-    return Core(
-        name=str(value["name"]),
-        format=value["format"],
-        spec=Spec.from_json(value["spec"]),
-        steps=steps_from_json(value["steps"]),
-        parent=value["parent"],
-        split=split_from_json(value["split"]),
-        temperature=float(value["temperature"]),
-        precision=value["precision"],
-        net=value["net"],
-        models=tuple(value["models"]),
-        router=Router.from_json(value["router"]) if is_cascade else None,
-        members={name: members[name] for name in MEMBERS} if is_cascade else {},
-    )
 
 
 def _load_members(artifact: Artifact) -> dict[str, Artifact]:

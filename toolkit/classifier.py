@@ -14,18 +14,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from toolkit.artifact import (
-    GOLDEN,
-    TRAINING_ROWS,
-    Artifact,
-    Core,
-    Golden,
-    load_artifact,
-    rows_to_bytes,
-    write_artifact,
-)
+from toolkit.artifact import GOLDEN, TRAINING_ROWS, Artifact, load_artifact, write_artifact
+from toolkit.core import Core
 from toolkit.encoders import Encoder
 from toolkit.errors import ArtifactError
+from toolkit.golden import Golden, rows_to_bytes
 from toolkit.lineage import SplitRecord, Step
 from toolkit.nets import build_net, describe_net
 from toolkit.spec import Array, Arrays, Spec

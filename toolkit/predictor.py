@@ -13,9 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from toolkit.artifact import GOLDEN, Artifact, Golden, load_artifact
+from toolkit.artifact import GOLDEN, Artifact, load_artifact
 from toolkit.encoders import Encoder
 from toolkit.errors import ArtifactError
+from toolkit.golden import Golden
 from toolkit.runners import Runner, open_runner
 from toolkit.spec import Array, Spec, softmax
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import toolkit
-from toolkit.artifact import CASCADE, Artifact
+from toolkit.artifact import Artifact
+from toolkit.core import CASCADE
 from toolkit.errors import ArtifactError, InputError
 from toolkit.lineage import SplitRecord, Step, split_from_json, steps_from_json
 from toolkit.machine import describe_machine

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toolkit.artifact import Artifact, Core, Golden, write_artifact
+from toolkit.artifact import Artifact, write_artifact
 from toolkit.cli import run
+from toolkit.core import Core
 from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.encoders.record import Field, RecordEncoder
+from toolkit.golden import Golden
 from toolkit.lineage import Step
 from toolkit.predictor import Predictor
 from toolkit.runners.onnx import OnnxRunner

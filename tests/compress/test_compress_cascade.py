@@ -10,11 +10,12 @@ import pytest
 from cascade_models import FEW_ROWS, make_cascade, unseen_rows, validation_rows
 from digits_models import TRAIN_ROWS, digits, make_artifact, make_int8_artifact
 
-from toolkit.artifact import Artifact, load_artifact, rows_to_bytes, write_artifact
+from toolkit.artifact import Artifact, load_artifact, write_artifact
 from toolkit.compress.cascade import cascade, describe_router
 from toolkit.compress.thresholds import route
 from toolkit.data import Split, hash_rows
 from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.golden import rows_to_bytes
 from toolkit.lineage import SplitRecord, digest_of
 from toolkit.predictor import Predictor
 

@@ -10,11 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
-
-from small_graphs import WIDTH, declare, model_of
 from small_classifiers import examples_of, make_classifier
+from small_graphs import WIDTH, declare, model_of
+
 from toolkit.compress.cpu_kernels import use_cpu_kernels
-from toolkit.compress.int8 import find_nodes, prepare_graph, quantize_graph
+from toolkit.compress.int8 import prepare_graph, quantize_graph
+from toolkit.compress.operators import find_nodes
 from toolkit.compress.scheme import Scheme
 from toolkit.export.onnx import trace
 from toolkit.export.shapes import encode_some, traced_arrays

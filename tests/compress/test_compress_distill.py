@@ -12,8 +12,9 @@ from compress_samples import Sample, short_recipe
 
 from toolkit.classifier import load_classifier
 from toolkit.compress.distill import distill
-from toolkit.compress.imitate import Objective, as_predictor, digest_of_weights
+from toolkit.compress.imitate import Objective
 from toolkit.compress.student import student_from_layers
+from toolkit.compress.teachers import as_predictor, digest_of_weights
 from toolkit.data import hash_rows
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.export.onnx import export

@@ -15,7 +15,6 @@ from compress_samples import Sample, short_recipe
 
 from toolkit.classifier import Classifier, load_classifier
 from toolkit.compress.factorize import factorize
-from toolkit.compress.imitate import digest_of_weights
 from toolkit.compress.inherit import count_tokens, inherit
 from toolkit.compress.prune import cut, prune
 from toolkit.compress.quantize import quantize
@@ -25,6 +24,7 @@ from toolkit.compress.sensitivity import quantize_mixed
 from toolkit.compress.shapes import shapes_after
 from toolkit.compress.student import choose_student
 from toolkit.compress.tables import find_tables
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.compress.trim_vocabulary import trim_vocabulary
 from toolkit.errors import RecipeError
 from toolkit.export.onnx import export

@@ -11,14 +11,9 @@ import torch
 from compress_samples import Sample, short_recipe
 
 from toolkit.compress.hidden import Matched, hidden_loss
-from toolkit.compress.imitate import (
-    Objective,
-    as_predictor,
-    digest_of_teacher,
-    imitate,
-    teacher_answers,
-)
+from toolkit.compress.imitate import Objective, imitate
 from toolkit.compress.student import student_from_layers
+from toolkit.compress.teachers import as_predictor, digest_of_teacher, teacher_answers
 from toolkit.data import Split
 from toolkit.errors import InputError, RecipeError
 from toolkit.nets import build_net

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from toolkit.classifier import Classifier
-from toolkit.compress.imitate import digest_of_weights
 from toolkit.compress.inherit import count_tokens, inherit
 from toolkit.compress.narrow import principal_components
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.nets import build_net
 from toolkit.nets.transformer import Transformer
 from toolkit.spec import Array

@@ -18,7 +18,8 @@ from small_graphs import (
     weights_of,
 )
 
-from toolkit.compress.int8 import apply, find_nodes, prepare, prepare_graph, quantize_graph
+from toolkit.compress.int8 import apply, prepare, prepare_graph, quantize_graph
+from toolkit.compress.operators import find_nodes
 from toolkit.compress.scheme import Scheme
 from toolkit.errors import InputError, RecipeError
 from toolkit.spec import Array

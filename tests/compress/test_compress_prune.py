@@ -11,10 +11,10 @@ import torch
 from compress_samples import Sample, short_recipe
 
 from toolkit.classifier import copy_net, load_classifier
-from toolkit.compress.imitate import as_predictor
 from toolkit.compress.importance import SOFTENING, measure_importance
 from toolkit.compress.prune import cut, prune
 from toolkit.compress.rounds import schedule_target, share_epochs
+from toolkit.compress.teachers import as_predictor
 from toolkit.compress.units import Target
 from toolkit.data import Data
 from toolkit.errors import DataError, InputError, RecipeError

@@ -18,8 +18,8 @@ from onnx import numpy_helper
 from toolkit.artifact import Artifact
 from toolkit.compress import quantize as quantize_module
 from toolkit.compress.folded_cnn import FoldedCnn
-from toolkit.compress.imitate import digest_of_weights
 from toolkit.compress.quantize_aware import EDGE, Aware, aware_recipe, compare_rounded, quantize_aware
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.data.loading import load_data
 from toolkit.errors import DataError, InputError, ParityError, RecipeError
 from toolkit.machine import describe_machine

@@ -10,8 +10,9 @@ import torch
 from compress_samples import Sample, short_recipe
 from torch import Tensor
 
-from toolkit.compress.imitate import Objective, imitate, teacher_answers
+from toolkit.compress.imitate import Objective, imitate
 from toolkit.compress.relations import count_relation_heads, relation_loss, watch_attention
+from toolkit.compress.teachers import teacher_answers
 from toolkit.errors import InputError
 from toolkit.nets import build_net
 from toolkit.nets.transformer import Transformer

@@ -11,7 +11,8 @@ from compress_samples import Sample
 from onnx import helper
 from small_graphs import declare, model_of, nodes_of, norm_then_products, rows_of, run, weights_of
 
-from toolkit.compress.int8 import find_nodes, prepare_graph, quantize_graph
+from toolkit.compress.int8 import prepare_graph, quantize_graph
+from toolkit.compress.operators import find_nodes
 from toolkit.compress.quantize import quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products

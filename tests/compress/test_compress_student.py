@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from compress_samples import Sample
 
-from toolkit.compress.imitate import digest_of_weights
 from toolkit.compress.student import choose_student, spread
 from toolkit.compress.student_sizes import sizes_of_words
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.encoders import encoder_files
 from toolkit.errors import RecipeError
 from toolkit.nets import describe_net

@@ -13,7 +13,7 @@ from compress_samples import Sample
 from small_classifiers import make_classifier
 
 from toolkit.classifier import Classifier, load_classifier, save_classifier
-from toolkit.compress.imitate import digest_of_weights
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.compress.trim_vocabulary import trim_vocabulary
 from toolkit.data import Data, Split, hash_rows
 from toolkit.encoders.text import TokenEncoder, train_tokenizer

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 
-from toolkit.artifact import Artifact, Core, Golden, load_artifact, write_artifact
+from toolkit.artifact import Artifact, load_artifact, write_artifact
+from toolkit.core import Core
 from toolkit.errors import ArtifactError, DataError, InputError
+from toolkit.golden import Golden
 from toolkit.lineage import Step
 from toolkit.measure.graphs import count_touched, find_islands, find_weights, parse_model
 from toolkit.measure.profile import profile_model

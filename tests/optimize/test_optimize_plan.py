@@ -7,8 +7,7 @@ import pytest
 from toolkit.errors import InputError
 from toolkit.nets import KINDS
 from toolkit.optimize.effort import EFFORTS, recipe_for
-from toolkit.optimize.plan import SPACES, Plan, count_plans, enumerate_plans, space_of
-from toolkit.optimize.search import FIRST
+from toolkit.optimize.plan import FIRST, SPACES, Plan, count_plans, enumerate_plans, space_of
 
 
 @pytest.mark.parametrize(("task", "kind"), SPACES)

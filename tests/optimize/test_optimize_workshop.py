@@ -17,7 +17,7 @@ from conftest import SIZES, Digits
 
 from toolkit.artifact import Artifact, load_artifact
 from toolkit.classifier import load_classifier
-from toolkit.compress.imitate import digest_of_weights
+from toolkit.compress.teachers import digest_of_weights
 from toolkit.data import Data
 from toolkit.data.loading import load_data
 from toolkit.encoders import encoder_files

@@ -11,12 +11,14 @@ import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 from PIL import Image
 
-from toolkit.artifact import Artifact, Core, Golden, write_artifact
+from toolkit.artifact import Artifact, write_artifact
+from toolkit.core import Core
 from toolkit.encoders import Encoder
 from toolkit.encoders.image import ImageEncoder
 from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.encoders.record import Field, RecordEncoder
 from toolkit.encoders.text import TokenEncoder
+from toolkit.golden import Golden
 from toolkit.lineage import Step
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array, Spec

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from serving.small_models import text_artifact
 
-from toolkit.artifact import Artifact, Core, write_artifact
+from toolkit.artifact import Artifact, write_artifact
+from toolkit.core import Core
 from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.errors import ArtifactError, InputError
 from toolkit.serving.loading import FOLDER_VARIABLE, find_artifact, load_served, warm_up_arrays

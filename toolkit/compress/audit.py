@@ -18,7 +18,8 @@ import numpy as np
 from toolkit.artifact import Artifact
 from toolkit.compress.activations import watch_tensors
 from toolkit.compress.calibration import Rows, batch_alike, choose_rows, measure_ranges
-from toolkit.compress.int8 import find_nodes, prepare_graph
+from toolkit.compress.int8 import prepare_graph
+from toolkit.compress.operators import find_nodes
 from toolkit.compress.quantize import check_artifact
 from toolkit.compress.scheme import Scheme
 from toolkit.data import Split, hash_rows

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.artifact import CASCADE, TRAINING_ROWS, Artifact, Core, Golden, models_of, rows_to_bytes, write_cascade
+from toolkit.artifact import TRAINING_ROWS, Artifact, models_of, write_cascade
 from toolkit.cascade import Cascade
 from toolkit.compress.thresholds import choose_share, choose_threshold
+from toolkit.core import CASCADE, Core
 from toolkit.data import Split, hash_rows
 from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.golden import Golden, rows_to_bytes
 from toolkit.lineage import Step, digest_of
 from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent

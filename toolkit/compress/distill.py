@@ -24,7 +24,8 @@ import numpy as np
 from torch import nn
 
 from toolkit.classifier import Classifier, copy_net
-from toolkit.compress.imitate import Objective, Teacher, digest_of_teacher, digest_of_weights, imitate, teacher_answers
+from toolkit.compress.imitate import Objective, imitate
+from toolkit.compress.teachers import Teacher, digest_of_teacher, digest_of_weights, teacher_answers
 from toolkit.compress.transfer_set import make_transfer_set
 from toolkit.data import Data, Split, hash_rows
 from toolkit.encoders import Encoder

@@ -5,7 +5,7 @@ temperature so that its gradients keep their size, and the rest of the ordinary 
 have no true label, so the cross-entropy is of true rows only. `hidden` and `relations` add
 their losses, each in a module of its own.
 
-The teacher answers each row once, in fp32, before the run. Its hidden states are made again in each step:
+The teacher has answered each row before the run (`teachers`). Its hidden states are made again in each step:
 keeping them would take gigabytes. A teacher twice as deep added 30 to 40 % to the time of a run.
 
 Limit: hidden states and relations need two transformers of ours that read the same tokens; anything else is refused
@@ -16,7 +16,6 @@ Source: Hinton et al. 2015 (arXiv:1503.02531).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -31,16 +30,14 @@ from torch.nn import functional
 from toolkit.classifier import Classifier
 from toolkit.compress.hidden import Matched, hidden_loss
 from toolkit.compress.relations import Seen, relation_loss, watch_attention
-from toolkit.data import Split, hash_rows
+from toolkit.compress.teachers import Teacher
+from toolkit.data import Split
 from toolkit.encoders import Encoder, encoder_files
 from toolkit.errors import InputError, RecipeError
 from toolkit.lineage import digest_of, digest_of_bytes
 from toolkit.nets.transformer import Transformer
-from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-from toolkit.runners.torch import TorchRunner
 from toolkit.spec import Array
-from toolkit.staging import write_atomically
 from toolkit.train.dropout import set_dropout
 from toolkit.train.fit import Fitted, fit
 from toolkit.train.losses import CrossEntropy, Loss, make_cross_entropy
@@ -48,9 +45,6 @@ from toolkit.train.preparation import sample_rows
 from toolkit.train.randomness import reproducible
 from toolkit.train.recipes import Recipe
 
-Teacher = Predictor | Classifier
-ANSWERS = "teacher.npy"
-CHUNK = 2048
 SAMPLE = 256  # rows that a projection of hidden states is fitted on
 
 
@@ -112,70 +106,6 @@ def imitate(
         fitted = fit(net, encoder, train, validation, recipe, loss=loss, folder=folder, progress=progress)
     set_dropout(student, recipe.dropout)
     return Fitted(**{**vars(fitted), "net": student})
-
-
-def teacher_answers(
-    teacher: Teacher,
-    examples: Sequence[Any],
-    *,
-    more: Sequence[Sequence[Any]] = (),
-    folder: Path | None = None,
-    threads: int = 1,
-    progress: Progress = silent,
-) -> Array:
-    """Logits float32 (examples, classes) of the teacher, then of the parts `more`, in their order.
-
-    Each part is kept in `folder` by its content and the teacher's, where a resumed run finds it, and another
-    student's; those of a predictor without an artifact are not, since nothing says which it is.
-    """
-    parts, predictor, before = [examples, *more], None, torch.get_num_threads()
-    done, total = 0, sum(len(part) for part in parts)
-    digest = digest_of_teacher(teacher)
-    answers: list[Array] = []
-    try:
-        for part in parts:
-            key = digest_of([digest, digest_of_bytes(hash_rows(part).tobytes())])
-            path = None if folder is None or not digest else folder / f"{key[:16]}.{ANSWERS}"
-            if path is not None and path.is_file():
-                answers.append(np.load(path, allow_pickle=False))
-                done += len(part)
-                continue
-            predictor = predictor or as_predictor(teacher, threads=threads)
-            chunks = []
-            for start in range(0, len(part), CHUNK):
-                chunks.append(predictor.logits(part[start : start + CHUNK]))
-                reached = done + min(start + CHUNK, len(part))
-                progress("teacher", reached, total, "the teacher answers the training rows")
-            answers.append(np.concatenate(chunks))
-            done += len(part)
-            if path is not None:
-                buffer = io.BytesIO()
-                np.save(buffer, answers[-1], allow_pickle=False)
-                write_atomically(path, buffer.getvalue())
-    finally:
-        torch.set_num_threads(before)  # the runner of a classifier sets it
-    result: Array = np.concatenate(answers)
-    return result
-
-
-def as_predictor(teacher: Teacher, *, threads: int) -> Predictor:
-    """The teacher as one who takes raw examples; a classifier is run by eager PyTorch."""
-    if isinstance(teacher, Predictor):
-        return teacher
-    return Predictor(teacher.encoder, TorchRunner(teacher, threads=threads), teacher.spec)
-
-
-def digest_of_teacher(teacher: Teacher) -> str:
-    """The digest of the teacher's artifact, or of the weights of a classifier in memory."""
-    if isinstance(teacher, Predictor):
-        return teacher.artifact.digest if teacher.artifact is not None else ""
-    return digest_of_weights(teacher.net)
-
-
-def digest_of_weights(net: nn.Module) -> str:
-    """sha256 over the names and bytes of a net's weights and buffers."""
-    state = sorted(net.state_dict().items())
-    return digest_of([[name, digest_of_bytes(tensor.contiguous().numpy().tobytes())] for name, tensor in state])
 
 
 def _make_loss(

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from toolkit.compress.calibration import measure_ranges
 from toolkit.compress.cpu_kernels import use_cpu_kernels
+from toolkit.compress.operators import OPERATORS, find_nodes, say_why_none
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products
 from toolkit.compress.stored_bits import FLOAT, measure_bits
@@ -32,36 +31,9 @@ from toolkit.errors import InputError, RecipeError
 from toolkit.progress import Progress, silent
 from toolkit.spec import Array
 
-MODES = ("dynamic", "static", "weights")
-
 
 class NothingToQuantizeError(InputError):
     """A graph without anything that a mode could store in few bits: its float form is the small one already."""
-
-
-@dataclass(frozen=True)
-class Operator:
-    """An operator that holds weights: which input they are, in which modes it pays, from how many values on."""
-
-    weights: int
-    modes: tuple[str, ...]
-    smallest: int = 0
-
-
-# a product with few weights has nothing to win, and the last one of a classifier decides: it stays float; where size
-# is all that is asked, a smaller one has (`SMALLEST_FOR_SIZE`)
-OPERATORS = {
-    "MatMul": Operator(1, MODES, smallest=4096),
-    "Gemm": Operator(1, MODES, smallest=4096),
-    "LSTM": Operator(1, ("dynamic", "weights")),
-    "Conv": Operator(1, ("static", "weights")),  # ConvInteger, its dynamic form, is slower than float
-}
-# behind static convolutions these run in 8 bits too, or each convolution would convert there and back;
-# TensorRT fuses Relu into the convolution before it, which a conversion between the two would forbid
-BETWEEN_CONVOLUTIONS = {
-    "cpu": ("Relu", "Add", "MaxPool", "GlobalAveragePool"),
-    "tensorrt": ("Add", "GlobalAveragePool"),
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +81,7 @@ def prepare(
     nodes = find_nodes(graph, scheme.mode, target=scheme.target)
     known = (*nodes, *_tables(graph, scheme))
     if not known:
-        raise NothingToQuantizeError(f"nothing to quantize: {_reason(graph, scheme.mode)}")
+        raise NothingToQuantizeError(f"nothing to quantize: {say_why_none(graph, scheme.mode)}")
     if unknown := sorted(set(scheme.keep_float) - set(known)):
         raise RecipeError(
             f"keep_float names {unknown[0]!r}, which mode {scheme.mode} does not quantize; it does: {', '.join(known)}"
@@ -192,25 +164,6 @@ def prepare_graph(model: bytes) -> Any:
     return graph
 
 
-def find_nodes(graph: Any, mode: str, *, target: str = "cpu", keep_float: Sequence[str] = ()) -> list[str]:
-    """Names of the nodes of an ONNX model that `mode` quantizes, by `OPERATORS`, in their order."""
-    sizes = {weights.name: int(np.prod(weights.dims)) for weights in graph.graph.initializer}
-    inside: set[str] = set()  # what comes out of convolutions in 8 bits, directly or through what is between them
-    found = []
-    for node in graph.graph.node:
-        if node.name in keep_float:
-            continue
-        rule = OPERATORS.get(node.op_type)
-        smallest = 0 if rule is None else min(rule.smallest, SMALLEST_FOR_SIZE if mode == "weights" else rule.smallest)
-        if rule is not None and mode in rule.modes and sizes.get(node.input[rule.weights], -1) >= smallest:
-            found.append(node.name)
-            inside |= set(node.output) if node.op_type == "Conv" and mode == "static" else set()
-        elif node.op_type in BETWEEN_CONVOLUTIONS["cpu"] and set(node.input) <= inside:
-            inside |= set(node.output)
-            found += [node.name] if node.op_type in BETWEEN_CONVOLUTIONS[target] else []
-    return found
-
-
 def _tables(graph: Any, scheme: Scheme) -> list[str]:
     """Lookups whose table becomes int8; TensorRT takes int8 from Q/DQ pairs only, there they stay float."""
     if scheme.target != "cpu":
@@ -280,10 +233,3 @@ def _static(graph: Any, nodes: list[str], ranges: Any, *, target: str, reduce_ra
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return quantizer.model.model
-
-
-def _reason(graph: Any, mode: str) -> str:
-    able = ", ".join(kind for kind, rule in OPERATORS.items() if mode in rule.modes)
-    others = [other for other in MODES if other != mode and find_nodes(graph, other)]
-    hint = f"; mode {others[0]} can" if others else ""
-    return f"mode {mode} takes {able} with their weights in the file, and large embedding tables{hint}"

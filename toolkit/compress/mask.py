@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from toolkit.classifier import Classifier, copy_net
 from toolkit.compress.distill import check_data
-from toolkit.compress.imitate import Objective, digest_of_teacher, imitate, teacher_answers
-from toolkit.compress.prune import measure_fitted
+from toolkit.compress.imitate import Objective, imitate
+from toolkit.compress.teachers import digest_of_teacher, measure_untrained, teacher_answers
 from toolkit.data import Data
 from toolkit.errors import InputError, RecipeError
 from toolkit.lineage import Step
@@ -90,7 +90,7 @@ def mask(
                 progress=progress,
             )
     else:
-        fitted = measure_fitted(classifier, net, validation, recipe.threads)
+        fitted = measure_untrained(classifier, net, validation, recipe.threads)
     warnings = (WARNING, *fitted.warnings)
     total = sum(kept.numel() for kept in masks.values())
     settings: dict[str, Any] = {

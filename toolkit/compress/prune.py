@@ -34,11 +34,12 @@ from toolkit.compress.cut_cnn import cut_cnn
 from toolkit.compress.cut_transformer import cut_transformer
 from toolkit.compress.distill import check_data
 from toolkit.compress.factorize import factorize
-from toolkit.compress.imitate import Objective, as_predictor, digest_of_teacher, imitate, teacher_answers
+from toolkit.compress.imitate import Objective, imitate
 from toolkit.compress.inherit import count_tokens
 from toolkit.compress.latency_table import LatencyTable
 from toolkit.compress.rounds import schedule_target, share_epochs
 from toolkit.compress.shapes import check_sizes
+from toolkit.compress.teachers import digest_of_teacher, measure_untrained, teacher_answers
 from toolkit.compress.units import WEIGHTS, Target
 from toolkit.data import Data, Split
 from toolkit.errors import InputError, RecipeError
@@ -126,7 +127,7 @@ def prune(
             seconds, epochs_run = seconds + fitted.seconds, epochs_run + fitted.epochs_run
             cutting = replace(cutting, net=fitted.net)
     if fitted is None:
-        fitted = measure_fitted(classifier, cutting.net, data.split("validation"), recipe.threads)
+        fitted = measure_untrained(classifier, cutting.net, data.split("validation"), recipe.threads)
     fitted = replace(fitted, warnings=tuple(warnings), seconds=seconds, epochs_run=epochs_run)
     settings = {
         **_settings(classifier, target, cutting, len(rows)),
@@ -241,11 +242,3 @@ def _recover(
         folder=folder,
         progress=progress,
     )
-
-
-def measure_fitted(classifier: Classifier, small: nn.Module, validation: Split, threads: int) -> Fitted:
-    """No training: the net as it was cut, and how it does on the validation rows."""
-    with reproducible(0, threads):
-        logits = as_predictor(replace(classifier, net=small), threads=threads).logits(validation.examples)
-    accuracy = float((logits.argmax(axis=1) == validation.labels).mean())
-    return Fitted(small.eval(), 0, 0, (), (), accuracy, 0.0)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.artifact import TRAINING_ROWS, Artifact, Golden, rows_to_bytes, write_artifact
+from toolkit.artifact import TRAINING_ROWS, Artifact, write_artifact
 from toolkit.compress.calibration import Rows, choose_rows
 from toolkit.compress.int8 import Quantized, quantize_graph
 from toolkit.compress.scheme import Scheme
@@ -28,6 +28,7 @@ from toolkit.data import Split
 from toolkit.encoders import Encoder
 from toolkit.errors import InputError, RecipeError, require
 from toolkit.export.precision import to_fp16
+from toolkit.golden import Golden, rows_to_bytes
 from toolkit.lineage import Step
 from toolkit.machine import describe_machine
 from toolkit.progress import Progress, silent

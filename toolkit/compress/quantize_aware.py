@@ -25,21 +25,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from toolkit.artifact import Artifact, Core, Golden
+from toolkit.artifact import Artifact
 from toolkit.classifier import Classifier
 from toolkit.compress.cpu_kernels import use_cpu_kernels
 from toolkit.compress.distill import check_data
 from toolkit.compress.fake_quantizers import NETS, insert_quantizers, rounding_off, weight_bits, widen_weights
-from toolkit.compress.imitate import Objective, Teacher, as_predictor, digest_of_teacher, imitate, teacher_answers
+from toolkit.compress.imitate import Objective, imitate
 from toolkit.compress.qdq import finish_graph, without_rounding
 from toolkit.compress.scheme import TARGETS
 from toolkit.compress.tables import quantize_tables
+from toolkit.compress.teachers import Teacher, digest_of_teacher, measure_untrained, teacher_answers
+from toolkit.core import Core
 from toolkit.data import Data, Split, hash_rows
 from toolkit.encoders import Encoder
 from toolkit.errors import InputError, ParityError, RecipeError, require
 from toolkit.export.door import OPSET, choose_golden, pass_door, write_exported
 from toolkit.export.onnx import trace
 from toolkit.export.shapes import encode_some, shape_batches, traced_arrays
+from toolkit.golden import Golden
 from toolkit.judge.parity import Parity
 from toolkit.lineage import Step, digest_of
 from toolkit.nets import describe_net
@@ -111,7 +114,7 @@ def quantize_aware(
     if epochs:
         fitted = _train(guide, net, classifier.encoder, train, validation, recipe, objective, work, progress)
     else:
-        fitted = _measure(classifier, net, validation, recipe.threads)
+        fitted = measure_untrained(classifier, net, validation, recipe.threads)
     before = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
@@ -198,14 +201,6 @@ def _train(
         folder=work,
         progress=progress,
     )
-
-
-def _measure(classifier: Classifier, net: nn.Module, validation: Split, threads: int) -> Fitted:
-    """No training: the net as it was calibrated, and how it does on the validation rows."""
-    with reproducible(0, threads):
-        logits = as_predictor(replace(classifier, net=net), threads=threads).logits(validation.examples)
-    accuracy = float((logits.argmax(axis=1) == validation.labels).mean())
-    return Fitted(net.eval(), 0, 0, (), (), accuracy, 0.0)
 
 
 def _leave(

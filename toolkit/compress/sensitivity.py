@@ -22,7 +22,8 @@ import numpy as np
 
 from toolkit.artifact import Artifact
 from toolkit.compress.calibration import choose_rows, refuse_test_rows
-from toolkit.compress.int8 import OPERATORS, Prepared, Quantized, apply, find_nodes, prepare
+from toolkit.compress.int8 import Prepared, Quantized, apply, prepare
+from toolkit.compress.operators import OPERATORS, find_nodes
 from toolkit.compress.quantize import check_artifact, describe, reduces_range, write_quantized
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.tables import find_tables

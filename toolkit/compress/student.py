@@ -16,9 +16,9 @@ import numpy as np
 from torch import nn
 
 from toolkit.classifier import Classifier
-from toolkit.compress.imitate import Teacher
 from toolkit.compress.inherit import inherit
 from toolkit.compress.student_sizes import for_each, new_sizes
+from toolkit.compress.teachers import Teacher
 from toolkit.data import Data
 from toolkit.encoders import Encoder
 from toolkit.encoders.text import TokenEncoder

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.artifact import GOLDEN, TRAINING_ROWS, Artifact, rows_to_bytes, write_artifact
+from toolkit.artifact import GOLDEN, TRAINING_ROWS, Artifact, write_artifact
 from toolkit.data import Split, digest_of_split
 from toolkit.errors import DataError, InputError
+from toolkit.golden import rows_to_bytes
 from toolkit.judge.statistics import calibration_error
 from toolkit.lineage import Step
 from toolkit.predictor import Predictor

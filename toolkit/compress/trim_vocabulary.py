@@ -25,7 +25,7 @@ from torch import nn
 
 from toolkit.classifier import Classifier
 from toolkit.compress.distill import check_data
-from toolkit.compress.imitate import as_predictor
+from toolkit.compress.teachers import as_predictor
 from toolkit.data import Data, Split, hash_rows
 from toolkit.encoders.text import TokenEncoder, check_texts
 from toolkit.encoders.vocabulary import count_pieces, keep_pieces

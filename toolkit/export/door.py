@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toolkit.artifact import EVIDENCE, TRAINING_ROWS, Artifact, Core, Golden, rows_to_bytes, write_artifact
+from toolkit.artifact import EVIDENCE, TRAINING_ROWS, Artifact, write_artifact
+from toolkit.core import Core
 from toolkit.errors import ParityError, require
+from toolkit.golden import Golden, rows_to_bytes
 from toolkit.judge.parity import Parity, Runs, parity
 from toolkit.lineage import canonical_json
 from toolkit.machine import threads_allowed

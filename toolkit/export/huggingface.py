@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.artifact import Artifact, Core
+from toolkit.artifact import Artifact
+from toolkit.core import Core
 from toolkit.encoders import Encoder
 from toolkit.errors import ArtifactError, require
 from toolkit.export.door import OPSET, pass_door, write_exported

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from toolkit.artifact import Artifact, Core
+from toolkit.artifact import Artifact
 from toolkit.classifier import Classifier
+from toolkit.core import Core
 from toolkit.errors import InputError, require
 from toolkit.export.door import OPSET, pass_door, write_exported
 from toolkit.export.shapes import encode_some, shape_batches, traced_arrays

@@ -25,9 +25,9 @@ from toolkit.data import Data
 from toolkit.errors import DataError, InputError
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.decision import Decision, decide
-from toolkit.optimize.plan import Choices
+from toolkit.optimize.plan import FIRST, Choices
 from toolkit.optimize.policy import Policy
-from toolkit.optimize.search import FIRST, Announce, Search
+from toolkit.optimize.search import Announce, Search
 from toolkit.optimize.students import space_for
 from toolkit.optimize.trial import Trial
 from toolkit.optimize.workshop import Workshop

@@ -1,7 +1,8 @@
 """Ways to 8 bits beyond the plain one, tried in turn while 8 bits cost accuracy: clipped, smoothed, mixed, trained.
 
-Plain static INT8 is the fastest form and mostly costs nothing, so the others are made only for what was trained
-long, and only while the best 8-bit form so far lies more than `TOLERATED` below the float file it came from.
+Plain static INT8 is the fastest form and mostly costs nothing, so the others are made only while the best 8-bit form
+so far lies more than `TOLERATED` below the float file it came from. Clipping and smoothing take seconds; the other two
+take minutes, and are for what was trained long.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Make = Callable[[Path], object]
 
 
 def ways_back(
-    exported: Artifact, classifier: Classifier, data: Data, *, seed: int, threads: int, table_bits: int = 8
+    exported: Artifact, classifier: Classifier, data: Data, *, seed: int, threads: int, table_bits: int, thorough: bool
 ) -> dict[str, Make]:
     """Form -> what writes it into a staged folder, in the order to try; embedding tables in `table_bits`."""
     scheme = Scheme(mode="static", seed=seed, table_bits=table_bits)
@@ -35,10 +36,12 @@ def ways_back(
     ways: dict[str, Make] = {
         CLIPPED: lambda partial: quantize(exported, partial, replace(scheme, method="percentile"), calibration=train),
         SMOOTHED: lambda partial: quantize(exported, partial, replace(scheme, smooth=0.5), calibration=train),
-        MIXED: lambda partial: quantize_mixed(
-            exported, partial, scheme, calibration=train, validation=validation, max_drop=TOLERATED
-        ),
     }
+    if not thorough:
+        return ways
+    ways[MIXED] = lambda partial: quantize_mixed(
+        exported, partial, scheme, calibration=train, validation=validation, max_drop=TOLERATED
+    )
     kind = describe_net(classifier.net)["kind"]
     if kind in AWARE_KINDS:
         recipe = replace(aware_recipe(kind), seed=seed, threads=threads)

@@ -90,6 +90,24 @@ class Plan:
         return cls.of(str(value["family"]), **dict(value["settings"]))
 
 
+# plans that are sensible on any data, tried before the sampler has seen anything
+FIRST = (
+    Plan.of("textcnn", width=128, filters=256, trim=0),
+    Plan.of("prune", layers=5, keep=0.5, trim=0),
+    Plan.of("prune", layers=6, keep=0.35, trim=12_000),
+    Plan.of("prune", layers=4, keep=0.5, trim=0),
+    Plan.of("prune", layers=6, keep=0.5, trim=0),
+    Plan.of("prune", layers=4, keep=0.35, embedding=192, trim=12_000),
+    Plan.of("prune", layers=6, keep=0.25, trim=0),
+    Plan.of("prune", layers=4, keep=0.25, trim=0),
+    Plan.of("lstm", width=128, hidden=128, trim=0),
+    Plan.of("prune", keep=0.5, by="macs"),
+    Plan.of("prune", keep=0.35, by="macs"),
+    Plan.of("prune", keep=0.25),
+    Plan.of("recommender", width=8),
+)
+
+
 def space_of(task: str, kind: str, *, vocabulary: int | None = None) -> Mapping[str, Choices]:
     """Families and choices for a model; raises `InputError` for one that nothing here can make smaller.
 

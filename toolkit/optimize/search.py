@@ -36,22 +36,6 @@ COMPARE, FINISH, GRACE = 0.55, 0.88, 0.04
 # what a long training may add to the score of a short one: 0.9 points for a textcnn on TREC, 0.7 for half a MiniLM
 GAIN = 0.01
 Announce = Callable[[str], None]
-# plans that are sensible on any data, tried before the sampler has seen anything
-FIRST = (
-    Plan.of("textcnn", width=128, filters=256, trim=0),
-    Plan.of("prune", layers=5, keep=0.5, trim=0),
-    Plan.of("prune", layers=6, keep=0.35, trim=12_000),
-    Plan.of("prune", layers=4, keep=0.5, trim=0),
-    Plan.of("prune", layers=6, keep=0.5, trim=0),
-    Plan.of("prune", layers=4, keep=0.35, embedding=192, trim=12_000),
-    Plan.of("prune", layers=6, keep=0.25, trim=0),
-    Plan.of("prune", layers=4, keep=0.25, trim=0),
-    Plan.of("lstm", width=128, hidden=128, trim=0),
-    Plan.of("prune", keep=0.5, by="macs"),
-    Plan.of("prune", keep=0.35, by="macs"),
-    Plan.of("prune", keep=0.25),
-    Plan.of("recommender", width=8),
-)
 
 
 @dataclass(frozen=True)

@@ -160,22 +160,27 @@ class Workshop:
                 lambda partial: self._quantize(exported, partial, kind, table_bits=4),
             )  # fmt: skip
             made.append(self._weigh(TABLE4, smaller))
-        if effort == "long" and classifier is not None and MODES.get(kind, "static") == "static":
-            made += self._win_back(plan, exported, classifier, made)
+        if classifier is not None and MODES.get(kind, "static") == "static":
+            made += self._win_back(plan, effort, exported, classifier, made)
         return Product(curve, tuple(made))
 
-    def _win_back(self, plan: Plan, exported: Artifact, classifier: Classifier, made: Sequence[Made]) -> list[Made]:
+    def _win_back(
+        self, plan: Plan, effort: str, exported: Artifact, classifier: Classifier, made: Sequence[Made]
+    ) -> list[Made]:
         """Other 8-bit forms, until one is as good as the float file; see `forms`."""
         wanted, best = made[0].score - TOLERATED - 1e-9, max(one.score for one in made[1:])
         found: list[Made] = []
         # a table in 4 bits mostly costs nothing, then the other forms have it too
         bits = 4 if made[-1].form == TABLE4 and made[-1].score >= made[1].score - TOLERATED else 8
-        ways = ways_back(exported, classifier, self.data, seed=self.seed, threads=self.threads, table_bits=bits)
+        ways = ways_back(
+            exported, classifier, self.data, seed=self.seed, threads=self.threads, table_bits=bits,
+            thorough=effort == "long",
+        )  # fmt: skip
         for form, make in ways.items():
             if best >= wanted:
                 break
             try:
-                artifact = self.stages.keep(self._place(plan, "long", form), [exported.digest, form], make)
+                artifact = self.stages.keep(self._place(plan, effort, form), [exported.digest, form, bits], make)
             except (GateError, MissingExtra):  # no mixture keeps it, or what trains it is not installed
                 continue
             found.append(self._weigh(form, artifact))

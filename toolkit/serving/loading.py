@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.artifact import CASCADE, CORE, Artifact, load_artifact
+from toolkit.artifact import CORE, Artifact, load_artifact
+from toolkit.core import CASCADE
 from toolkit.errors import ArtifactError
 from toolkit.predictor import Predictor
 from toolkit.serving.served import Served

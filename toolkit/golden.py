@@ -1,0 +1,45 @@
+"""Arrays that an artifact keeps beside its model: golden rows for the self-test, hashes of the training rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.errors import ArtifactError
+from toolkit.spec import Array
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few encoded rows and the logits they must give; run one row at a time at every load."""
+
+    arrays: Mapping[str, Array]
+    logits: Array
+
+    def to_bytes(self) -> bytes:
+        """An uncompressed npz; equal content gives equal bytes."""
+        buffer = io.BytesIO()
+        named = {f"input.{name}": array for name, array in sorted(self.arrays.items())}
+        np.savez(buffer, **named, logits=self.logits)  # type: ignore[arg-type]  # numpy types **kwds as bool
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Golden:
+        """Read an npz without ever unpickling; raises `ArtifactError` for anything else."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+                logits = arrays.pop("logits")
+        except Exception as error:  # zipfile and numpy raise a dozen kinds for hostile bytes
+            raise ArtifactError(f"golden.npz cannot be read: {error}") from None
+        return cls({name.removeprefix("input."): array for name, array in arrays.items()}, logits)
+
+
+def rows_to_bytes(rows: Array) -> bytes:
+    """Hashes of training rows as one .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, rows, allow_pickle=False)
+    return buffer.getvalue()
