@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from toolkit.commands.optimize import show
 from toolkit.data.loading import load_data
 from toolkit.judge.words import describe_quality
 from toolkit.optimize import describe, optimize, weighing
@@ -22,7 +23,7 @@ pytest.importorskip("optuna", reason="the optimize extra is not installed")
 
 
 def test_an_answer_with_dynamic_scales_is_judged_in_batches_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(weighing, "P99_SAMPLES", 50)
     whole = load_data("trec")
@@ -37,7 +38,7 @@ def test_an_answer_with_dynamic_scales_is_judged_in_batches_too(
     found = optimize(came, data, tmp_path / "found", budget, space={"quantize": {}})
     document = json.loads(json.dumps(describe(found, budget, {}), allow_nan=False))
     answer = document["answers"]["smallest"]
-    assert answer["plan"] == "quantize int8"
+    assert answer["plan"] == "quantize int8-table4"
     together = answer["report"]["difference"]["in_batches"]
     assert (together["rows"], together["batch_size"]) == (500, 32)
 
@@ -57,4 +58,6 @@ def test_an_answer_with_dynamic_scales_is_judged_in_batches_too(
         f"in batches   of 32: accuracy {100 * together['accuracy']:.2f} %, {together['labels_moved']} of 500 labels "
         "moved against one row at a time"
     ]
+    show(found, budget, tmp_path / "found")
+    assert f"smallest in batches {lines[0].removeprefix('in batches   ')}" in capfd.readouterr().err
     assert "in_batches" not in document["reference"].get("difference", {}), "fp32 is moved by no neighbour"

@@ -130,6 +130,7 @@ def exported_from(source: str, out: Path) -> Path:
 
 def show(found: Found, budget: Budget, out: Path) -> None:
     """The answers beside the model that came, then every candidate with its reason."""
+    from toolkit.judge.words import describe_batches
     from toolkit.table import MEAN
 
     decision = found.decision
@@ -142,6 +143,9 @@ def show(found: Found, budget: Budget, out: Path) -> None:
         for answer in decision.answers
     ]  # fmt: skip
     terminal.show_table(titles, rows, right=set(titles[2:-1]))
+    for answer in decision.answers:
+        if answer.quality.in_batches is not None:
+            terminal.say(f"{answer.role} in batches {describe_batches(answer.quality.in_batches)}")
     for trial in found.trials:
         if not trial.made:
             terminal.say(f"{trial.name} {trial.plan.words}: {trial.reason}")

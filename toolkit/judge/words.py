@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from toolkit.judge.batching import InBatches
 from toolkit.judge.quality import Quality
 from toolkit.judge.statistics import Estimate
 
@@ -28,10 +29,7 @@ def describe_quality(quality: Quality) -> list[str]:
         same = "" if overlap is None else f"; rank overlap@10 {overlap:.1%}, mean over users"
         lines.append(f"NDCG@10      {before.ndcg_at_10:.4f} -> {after.ndcg_at_10:.4f}{same}")
     if (together := quality.in_batches) is not None:
-        lines.append(
-            f"in batches   of {together.batch_size}: accuracy {100 * together.accuracy:.2f} %, {together.labels_moved} "
-            f"of {together.rows:,} labels moved against one row at a time"
-        )
+        lines.append(f"in batches   {describe_batches(together)}")
     lines.append(
         f"flips        {flips.count} ({flips.share:.2%}): {flips.right_to_wrong} right to wrong, "
         f"{flips.wrong_to_right} wrong to right, {flips.wrong_to_other_wrong} from one wrong answer to another"
@@ -56,6 +54,14 @@ def describe_quality(quality: Quality) -> list[str]:
     )
     lines.append(f"verdict      {verdict.words}{outcome}; at most {drop} may be lost")
     return lines
+
+
+def describe_batches(together: InBatches) -> str:
+    """What answers in batches were, of a model whose rows move one another's."""
+    return (
+        f"of {together.batch_size}: accuracy {100 * together.accuracy:.2f} %, {together.labels_moved} "
+        f"of {together.rows:,} labels moved against one row at a time"
+    )
 
 
 def _percent(estimate: Estimate) -> str:

@@ -98,6 +98,8 @@ FIRST = (
     Plan.of("prune", layers=4, keep=0.5, trim=0),
     Plan.of("prune", layers=6, keep=0.5, trim=0),
     Plan.of("prune", layers=4, keep=0.35, embedding=192, trim=12_000),
+    Plan.of("prune", layers=4, keep=0.5, trim=12_000),
+    Plan.of("prune", layers=5, keep=0.5, embedding=192, trim=12_000),
     Plan.of("prune", layers=6, keep=0.25, trim=0),
     Plan.of("prune", layers=4, keep=0.25, trim=0),
     Plan.of("lstm", width=128, hidden=128, trim=0),
