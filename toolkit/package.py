@@ -59,8 +59,8 @@ SERVICES = {
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 PACKAGES = ("bentoml", "httptools", "numpy", "orjson", "tokenizers", "uvicorn", "uvloop")
 # what toolkit.serving imports, directly or not; a test imports a bento's copy alone
-MODULES = ("__init__.py", "py.typed", "errors.py", "spec.py", "lineage.py", "routing.py", "artifact.py",
-           "predictor.py", "cascade.py", "encoders", "runners/__init__.py", "runners/onnx.py", "runners/cascade.py",
+MODULES = ("__init__.py", "py.typed", "errors.py", "spec.py", "lineage.py", "routing.py", "core.py", "golden.py",
+           "artifact.py", "predictor.py", "cascade.py", "encoders", "runners/__init__.py", "runners/onnx.py", "runners/cascade.py",
            "serving")  # fmt: skip
 LEFT_OUT = ("serving/serve.py",)  # starts servers; a bento is started
 REPORT = "report.json"
