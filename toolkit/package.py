@@ -60,8 +60,8 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 PACKAGES = ("bentoml", "httptools", "numpy", "orjson", "tokenizers", "uvicorn", "uvloop")
 # what toolkit.serving imports, directly or not; a test imports a bento's copy alone
 MODULES = ("__init__.py", "py.typed", "errors.py", "spec.py", "lineage.py", "routing.py", "core.py", "golden.py",
-           "artifact.py", "predictor.py", "cascade.py", "encoders", "runners/__init__.py", "runners/onnx.py", "runners/cascade.py",
-           "serving")  # fmt: skip
+           "artifact.py", "predictor.py", "cascade.py", "encoders", "runners/__init__.py", "runners/onnx.py",
+           "runners/cascade.py", "serving")  # fmt: skip
 LEFT_OUT = ("serving/serve.py",)  # starts servers; a bento is started
 REPORT = "report.json"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
