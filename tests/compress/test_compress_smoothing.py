@@ -9,13 +9,23 @@ import onnx
 import pytest
 from compress_samples import Sample
 from onnx import helper
-from small_graphs import declare, model_of, nodes_of, norm_then_products, rows_of, run, weights_of
+from small_graphs import (
+    declare,
+    model_of,
+    nodes_of,
+    norm_then_products,
+    rows_of,
+    run,
+    token_convolution,
+    weights_of,
+)
 
 from toolkit.compress.int8 import prepare_graph, quantize_graph
 from toolkit.compress.operators import find_nodes
 from toolkit.compress.quantize import quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.smoothing import Smoothed, smooth_products
+from toolkit.errors import InputError
 from toolkit.predictor import Predictor
 
 
@@ -101,3 +111,9 @@ def test_the_step_says_what_was_smoothed(transformer: Sample, tmp_path: Path) ->
     rows = transformer.data.split("test").examples
     with Predictor.load(transformer.artifact) as fp32, Predictor.load(made) as int8:
         assert (fp32.logits(rows).argmax(1) == int8.logits(rows).argmax(1)).mean() > 0.9
+
+
+def test_a_graph_without_products_has_nothing_to_smooth() -> None:
+    model = token_convolution()
+    with pytest.raises(InputError, match="nothing to smooth: no matrix product of this graph is quantized"):
+        quantize_graph(model, Scheme("static", smooth=0.5), batches=[rows_of(model, 8)])

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.compress.activations import channel_maxima
+from toolkit.errors import InputError
 from toolkit.spec import Array
 
 SMALLEST = 1e-5  # a channel that is never used would divide by nothing
@@ -38,12 +39,15 @@ class Smoothed:
 def smooth_products(graph: Any, nodes: Sequence[str], batches: Sequence[Mapping[str, Array]], alpha: float) -> Smoothed:
     """Smooth, in place, what goes into the MatMul and Gemm among `nodes` of an ONNX model `graph`.
 
-    `batches` are training rows as arrays; `alpha` 0 to 1 is how much of the outliers the weights take.
+    `batches` are training rows as arrays; `alpha` 0 to 1 is how much of the outliers the weights take. Raises
+    `InputError` where there is no such product.
     """
     from onnx import numpy_helper
 
     weights = {tensor.name: tensor for tensor in graph.graph.initializer}
     groups = _group_by_input(graph, nodes, weights)
+    if not groups:
+        raise InputError("nothing to smooth: no matrix product of this graph is quantized; leave smooth out")
     maxima = channel_maxima(graph, list(groups), batches)
     producers = {name: node for node in graph.graph.node for name in node.output}
     outputs = {output.name for output in graph.graph.output}

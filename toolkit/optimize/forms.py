@@ -28,9 +28,13 @@ Make = Callable[[Path], object]
 
 
 def ways_back(
-    exported: Artifact, classifier: Classifier, data: Data, *, seed: int, threads: int, table_bits: int, thorough: bool
-) -> dict[str, Make]:
-    """Form -> what writes it into a staged folder, in the order to try; embedding tables in `table_bits`."""
+    exported: Artifact, classifier: Classifier | None, data: Data, *, seed: int, threads: int, table_bits: int,
+    thorough: bool,
+) -> dict[str, Make]:  # fmt: skip
+    """Form -> what writes it into a staged folder, in the order to try; embedding tables in `table_bits`.
+
+    Without a `classifier`, of what came as an exported file, nothing can be trained.
+    """
     scheme = Scheme(mode="static", seed=seed, table_bits=table_bits)
     train, validation = data.split("train"), data.split("validation")
     ways: dict[str, Make] = {
@@ -42,8 +46,7 @@ def ways_back(
     ways[MIXED] = lambda partial: quantize_mixed(
         exported, partial, scheme, calibration=train, validation=validation, max_drop=TOLERATED
     )
-    kind = describe_net(classifier.net)["kind"]
-    if kind in AWARE_KINDS:
+    if classifier is not None and (kind := describe_net(classifier.net)["kind"]) in AWARE_KINDS:
         recipe = replace(aware_recipe(kind), seed=seed, threads=threads)
         ways[AWARE] = lambda partial: quantize_aware(classifier, data, partial, epochs=1, recipe=recipe)
     return ways

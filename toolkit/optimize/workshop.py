@@ -22,7 +22,7 @@ from toolkit.compress.int8 import NothingToQuantizeError
 from toolkit.compress.quantize import quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.data import Data
-from toolkit.errors import GateError, MissingExtra, ToolkitError
+from toolkit.errors import GateError, InputError, MissingExtra, ToolkitError
 from toolkit.export.onnx import export
 from toolkit.nets import describe_net
 from toolkit.optimize.effort import EFFORTS, PRUNED, recipe_for
@@ -42,8 +42,8 @@ from toolkit.train.saving import WORK, save_trained
 # kind of net -> how its file is quantized; the rest is static: dynamic scales make rows depend on one another. An mlp
 # and a recommender look rows up and multiply little: 8 bits there buy size and no time.
 MODES = {"lstm": "dynamic", "mlp": "weights", "recommender": "weights"}
-# kinds whose embedding tables are worth a second form in 4 bits
-TABLES = ("transformer", "lstm", "textcnn", "mlp")
+# kinds whose embedding tables are worth a second form in 4 bits; "" is a file that came exported
+TABLES = ("transformer", "lstm", "textcnn", "mlp", "")
 TABLE4 = "int8-table4"
 TRIALS_FOLDER, TEACHER = "trials", "teacher"
 SECONDS, P99_SAMPLES = 1.0, 1_100
@@ -160,12 +160,12 @@ class Workshop:
                 lambda partial: self._quantize(exported, partial, kind, table_bits=4),
             )  # fmt: skip
             made.append(self._weigh(TABLE4, smaller))
-        if classifier is not None and MODES.get(kind, "static") == "static":
+        if MODES.get(kind, "static") == "static":
             made += self._win_back(plan, effort, exported, classifier, made)
         return Product(curve, tuple(made))
 
     def _win_back(
-        self, plan: Plan, effort: str, exported: Artifact, classifier: Classifier, made: Sequence[Made]
+        self, plan: Plan, effort: str, exported: Artifact, classifier: Classifier | None, made: Sequence[Made]
     ) -> list[Made]:
         """Other 8-bit forms, until one is as good as the float file; see `forms`."""
         wanted, best = made[0].score - TOLERATED - 1e-9, max(one.score for one in made[1:])
@@ -181,7 +181,7 @@ class Workshop:
                 break
             try:
                 artifact = self.stages.keep(self._place(plan, effort, form), [exported.digest, form, bits], make)
-            except (GateError, MissingExtra):  # no mixture keeps it, or what trains it is not installed
+            except (GateError, MissingExtra, InputError):  # none keeps it, its extra is missing, nothing to smooth
                 continue
             found.append(self._weigh(form, artifact))
             best = max(best, found[-1].score)
