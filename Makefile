@@ -33,7 +33,7 @@ floors: $(READY)
 	$(BIN)/python -m benchmarks.floors
 	$(BIN)/python -m benchmarks.tables
 
-# a model of each kind, searched under a budget and held against what it must reach (an hour)
+# a model of each kind, searched under a budget and held against what it must reach (two hours and a quarter)
 compression: $(READY)
 	$(BIN)/python -m benchmarks.compression
 	$(BIN)/python -m benchmarks.tables

@@ -1,6 +1,6 @@
 """The bars of compression: train a model, let `optimize` loose on it, hold its answers against what they must reach.
 
-    python -m benchmarks.compression [CASE...]        (make compression; an hour for all)
+    python -m benchmarks.compression [CASE...]        (make compression; two hours and a quarter for all)
 
 Each case is trained by its default recipe, searched within its budget and judged once on test rows; latency of the
 answers and of eager PyTorch is measured interleaved in one run. Writes `benchmarks/results/compression-CASE.json`.
