@@ -71,7 +71,7 @@ TEXT_BARS = (
     Bar("size", "smallest", "smaller", 12.0, 0.01),
 )
 CASES: Mapping[str, Case] = {
-    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=0.9), TEXT_BARS, "minilm", 20.0),
+    "trec": Case("trec", "text", "transformer", Budget(max_drop=0.01, hours=1.0), TEXT_BARS, "minilm", 20.0),
     "sst2": Case(str(SST2), "text", "transformer", Budget(max_drop=0.01, hours=1.0), TEXT_BARS, "minilm", 20.0),
     "mnist-5k": Case(
         "mnist-5k", "image", "cnn", Budget(max_drop=0.004, hours=0.15),

@@ -210,7 +210,8 @@ def test_it_exports_and_table_and_product_are_int8(
     scheme = Scheme(mode=mode, rows=64)
     int8 = quantize(artifact, tmp_path / "int8", scheme, calibration=calibration)
     model = onnx.load_from_string(int8.read("model.onnx"))
-    shapes = {tuple(t.dims): t.data_type for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    stored = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    shapes = {tuple(t.dims) for t in model.graph.initializer if t.data_type in stored}
     assert (_net(small).sizes.vocabulary, COLUMNS) in shapes
     # the product has 24 x 64 weights: too few to be worth it, but where size is all that is asked
     assert ((COLUMNS, 64) in shapes) == (mode == "weights")

@@ -13,10 +13,8 @@ from typing import Any
 
 FLOAT = 32
 # kernels that take weights of few bits -> how many
-KERNELS = {
-    "MatMulInteger": 8, "ConvInteger": 8, "DynamicQuantizeLSTM": 8, "QLinearMatMul": 8, "MatMulNBits": 4,
-    "GatherBlockQuantized": 4,
-}  # fmt: skip
+KERNELS = {"MatMulInteger": 8, "ConvInteger": 8, "DynamicQuantizeLSTM": 8, "QLinearMatMul": 8, "MatMulNBits": 4}
+LOOKUP = "GatherBlockQuantized"  # says itself how many
 # what is appended to a node's name where it becomes an integer kernel, a product and a sum, or a lookup in few bits
 SUFFIXES = ("_quant", "_Q4", "_MatMul", "/int8", "/int4")
 
@@ -36,6 +34,9 @@ def measure_bits(graph: Any, types: Mapping[str, str], weights: Mapping[str, int
             continue
         if node.op_type in KERNELS:
             found[name] = KERNELS[node.op_type]
+            continue
+        if node.op_type == LOOKUP:
+            found[name] = next(int(attribute.i) for attribute in node.attribute if attribute.name == "bits")
             continue
         position = 0 if node.op_type == "Gather" else weights.get(types[name])
         if position is None:

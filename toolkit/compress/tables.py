@@ -1,16 +1,15 @@
 """Embedding tables in 8 or 4 bits, one scale a row: half of MiniLM's bytes, and no arithmetic at all.
 
-A table is only looked up, so storing it in 8 bits costs one multiplication of the rows that were asked for
-and makes the file four times smaller. ONNX Runtime's own quantizer gives a whole table one scale; one a row
-costs 4 bytes each and moved logits a third as far (TREC, MiniLM: at most 0.10 against 0.29). Of rows narrower than
-`NARROW` values those 4 bytes would be much of the row: they get one scale a column.
+A table is only looked up, so it can be stored small and turned back row by row: one kernel of ONNX Runtime's
+(`GatherBlockQuantized`) does both. Its own quantizer gives a whole table one scale; one a row costs 4 bytes each and
+moved logits a third as far (TREC, MiniLM: at most 0.10 against 0.29). Of rows narrower than `NARROW` values those 4
+bytes would be much of the row: they get one scale a column, and three plain operators.
 
-In 4 bits the lookup is one kernel of ONNX Runtime's (`GatherBlockQuantized`), and each row's scale is the one of
-`CLIPS` that errs least: the largest value of a row is rarely worth coarser steps for all others. It suits a table
-that was turned at random (`factorize`), whose rows have no outliers.
-Limit: tables smaller than `SMALLEST` values stay as they are, the two extra operations would outweigh them; where
-size is all that is asked (mode weights), those smaller than `SMALLEST_FOR_SIZE`. A row of an odd number of values, or
-a narrow one, has 8 bits where 4 were asked for.
+In 4 bits each row's scale is the one of `CLIPS` that errs least: the largest value of a row is rarely worth coarser
+steps for all others. It suits a table that was turned at random (`factorize`), whose rows have no outliers.
+Limit: tables smaller than `SMALLEST` values stay as they are, the lookup would outweigh them; where size is all that
+is asked (mode weights), those smaller than `SMALLEST_FOR_SIZE`. A row of an odd number of values, or a narrow one, has
+8 bits where 4 were asked for.
 
 Source: ONNX Runtime, contributed operator GatherBlockQuantized.
 """
@@ -30,7 +29,7 @@ NARROW = 16
 BITS = (8, 4)
 # shares of a row's largest value that 4 bits may reach
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
-MIDDLE = 8  # the zero point of 4 bits
+MIDDLE = 8  # the kernel's zero point of 4 bits
 
 
 def find_tables(model: Any, *, smallest: int = SMALLEST) -> list[Any]:
@@ -60,8 +59,10 @@ def quantize_tables(model: Any, *, keep_float: Container[str] = (), smallest: in
     new: dict[str, Any] = {}  # table -> what looks its rows up
     for table in [table for table in graph.initializer if table.name in names]:
         values = numpy_helper.to_array(table)
-        in_four = bits == 4 and values.shape[1] >= NARROW and values.shape[1] % 2 == 0
-        tensors, new[table.name] = (_in_four_bits if in_four else _in_eight_bits)(table.name, values)
+        if values.shape[1] < NARROW:
+            tensors, new[table.name] = _by_column(table.name, values)
+        else:
+            tensors, new[table.name] = _by_row(table.name, values, bits if values.shape[1] % 2 == 0 else 8)
         graph.initializer.extend(tensors)
         if not any(table.name in node.input and node.name not in lookups for node in graph.node):
             graph.initializer.remove(table)
@@ -70,50 +71,48 @@ def quantize_tables(model: Any, *, keep_float: Container[str] = (), smallest: in
         nodes += new[node.input[0]](node) if node.name in lookups else [node]
     del graph.node[:]
     graph.node.extend(nodes)
-    if bits == 4 and found:
+    if any(node.domain == DOMAIN for node in nodes):
         name_domain(model)
     return len(found)
 
 
-def _in_eight_bits(name: str, values: Array) -> tuple[list[Any], Callable[[Any], list[Any]]]:
-    """The tensors of a table in int8, and the operators in place of a lookup in it."""
+def _by_column(name: str, values: Array) -> tuple[list[Any], Callable[[Any], list[Any]]]:
+    """The tensors of a narrow table in int8, and the operators in place of a lookup in it."""
     from onnx import TensorProto, helper, numpy_helper
 
-    narrow = values.shape[1] < NARROW
-    rows, scales = round_columns(values) if narrow else round_rows(values)
+    rows, scales = round_columns(values)
     tensors = [numpy_helper.from_array(rows, f"{name}.int8"), numpy_helper.from_array(scales, f"{name}.scale")]
 
     def look_up(node: Any) -> list[Any]:
         ids, out = node.input[1], node.output[0]
-        scale = f"{name}.scale" if narrow else f"{out}.scale"
-        ask = helper.make_node("Gather", [f"{name}.scale", ids], [scale], name=f"{node.name}/scale")
         return [
-            *([] if narrow else [ask]),
             helper.make_node("Gather", [f"{name}.int8", ids], [f"{out}.int8"], name=f"{node.name}/int8"),
             helper.make_node("Cast", [f"{out}.int8"], [f"{out}.float"], name=f"{node.name}/Cast", to=TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{out}.float", scale], [out], name=f"{node.name}/Mul"),
+            helper.make_node("Mul", [f"{out}.float", f"{name}.scale"], [out], name=f"{node.name}/Mul"),
         ]
 
     return tensors, look_up
 
 
-def _in_four_bits(name: str, values: Array) -> tuple[list[Any], Callable[[Any], list[Any]]]:
-    """The same for a table in 4 bits, two values a byte."""
+def _by_row(name: str, values: Array, bits: int) -> tuple[list[Any], Callable[[Any], list[Any]]]:
+    """The tensors of a table in `bits` bits, 4 of them two values a byte, and the kernel in place of a lookup."""
     from onnx import helper, numpy_helper
 
-    rows, scales = round_to_four_bits(values)
-    packed = rows[:, ::2] | (rows[:, 1::2] << 4)
-    zeros = np.full(scales.shape, MIDDLE, dtype=np.uint8)
-    parts = {"int4": packed, "scale": scales, "zero": zeros}
-    tensors = [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
+    if bits == 4:
+        steps, scales = round_to_four_bits(values)
+        stored = steps[:, ::2] | (steps[:, 1::2] << 4)
+    else:
+        rows, scales = round_rows(values)
+        stored = (rows.astype(np.int16) + 128).astype(np.uint8)  # the kernel's own zero point
+    tensors = [numpy_helper.from_array(stored, f"{name}.int{bits}"), numpy_helper.from_array(scales, f"{name}.scale")]
     block = 1 << (values.shape[1] - 1).bit_length()  # a power of two, and one block a row
 
     def look_up(node: Any) -> list[Any]:
-        read = [f"{name}.int4", node.input[1], f"{name}.scale", f"{name}.zero"]
+        read = [f"{name}.int{bits}", node.input[1], f"{name}.scale"]
         return [
             helper.make_node(
-                "GatherBlockQuantized", read, [node.output[0]], name=f"{node.name}/int4", domain=DOMAIN,
-                gather_axis=0, quantize_axis=1, block_size=block, bits=4,
+                "GatherBlockQuantized", read, [node.output[0]], name=f"{node.name}/int{bits}", domain=DOMAIN,
+                gather_axis=0, quantize_axis=1, block_size=block, bits=bits,
             )
         ]  # fmt: skip
 

@@ -28,7 +28,7 @@ KERNELS = FLOAT_KERNELS | INT8_KERNELS
 TO_INT8 = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul"})
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 # these read a few rows of a table, not the table
-LOOKUPS = frozenset({"Gather", "Slice", "GatherElements", "GatherND"})
+LOOKUPS = frozenset({"Gather", "Slice", "GatherElements", "GatherND", "GatherBlockQuantized"})
 LITTLE = 3
 
 
