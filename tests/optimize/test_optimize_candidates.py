@@ -12,7 +12,9 @@ from search_samples import candidate, cost
 
 from toolkit.compress.thresholds import route
 from toolkit.optimize.budget import Budget
-from toolkit.optimize.candidates import choose, dominator, expect_cost, find_pareto, pair_up
+from toolkit.optimize.candidates import SHARES, choose, dominator, expect_cost, find_pareto, pair_up
+from toolkit.routing import margins
+from toolkit.spec import softmax
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 400)
@@ -44,6 +46,31 @@ def test_a_cascade_has_the_accuracy_that_routing_its_members_gives() -> None:
     assert pair.score == pytest.approx(float((answered.argmax(1) == LABELS).mean()))
     assert pair.drop <= 0.01 + 1e-9
     assert 0 < pair.router.share < 0.5
+
+
+def test_a_lucky_share_is_not_believed() -> None:
+    """Where two right answers more hold the budget at one share, and not at the next, the share is a larger one."""
+    small, large = ANSWERS["small"], ANSWERS["large"]
+    (pair,) = pair_up(SINGLES, ANSWERS, LABELS, large, PLAIN)
+    assert pair.router is not None
+    order = np.argsort(margins(softmax(small)), kind="stable")
+    right = large.argmax(1) == LABELS
+    for share in (share for share in SHARES if share >= pair.router.share - 1e-9):
+        together = (small.argmax(1) == LABELS).copy()
+        together[order[: round(share * len(order))]] = right[order[: round(share * len(order))]]
+        assert right.mean() - together.mean() <= 0.01 + 1e-9, f"{share} does not hold"
+
+
+def test_a_cascade_counts_as_no_better_than_its_large_member() -> None:
+    """The small one is right where the large one errs, on rows that it is sure of: luck, until test rows say so."""
+    small, large = logits_right(0.85, 1), logits_right(0.96, 2)
+    small[large.argmax(1) != LABELS] = 9.0 * np.eye(small.shape[1])[LABELS[large.argmax(1) != LABELS]]
+    answers = {"small": small, "large": large}
+    singles = [replace(single, score=float((answers[single.name].argmax(1) == LABELS).mean())) for single in SINGLES]
+    (pair,) = pair_up(singles, answers, LABELS, large, PLAIN)
+    assert pair.router is not None
+    assert pair.router.accuracy > singles[1].score
+    assert (pair.score, pair.drop) == (singles[1].score, 0.0)
 
 
 def test_caution_defers_more_rows() -> None:

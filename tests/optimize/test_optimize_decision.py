@@ -35,7 +35,11 @@ def test_an_answer_with_dynamic_scales_is_judged_in_batches_too(
     came = save_trained(trained.classifier, data, tmp_path / "came")
     # the smallest form of an lstm is dynamic INT8
     budget = Budget(max_drop=0.5, hours=0.01, objective="size", caution=0.0)
+    for stale in ("smallest/large", "pareto/t99-int8"):  # what an earlier end of the search left
+        (tmp_path / "found" / stale).mkdir(parents=True)
+        (tmp_path / "found" / stale / "artifact.json").write_text("{}")
     found = optimize(came, data, tmp_path / "found", budget, space={"quantize": {}})
+    assert not (tmp_path / "found" / "pareto" / "t99-int8").exists()
     document = json.loads(json.dumps(describe(found, budget, {}), allow_nan=False))
     answer = document["answers"]["smallest"]
     assert answer["plan"] == "quantize int8-table4"

@@ -3,6 +3,11 @@
 A pair costs no training. Both members' answers to the validation rows are known, so the threshold, the share that
 is deferred and the accuracy of the two together are known too; its latency is expected from theirs until the pair
 is built and measured.
+
+Hundreds of pairs times thirty shares are as many chances to be lucky on a few hundred rows, so luck is not believed: a
+cascade counts as no better than its large member, and its share is one from which on every larger one holds the
+budget too. (Taken at the first share that held, TREC's fastest pair stood at its reference on validation rows, 0.7
+points above its own large member, and lost 1.7 on test rows.)
 """
 
 from __future__ import annotations
@@ -65,7 +70,7 @@ class Candidate:
 def pair_up(
     singles: Sequence[Candidate], answers: Mapping[str, Array], labels: Array, reference: Array, budget: Budget
 ) -> list[Candidate]:
-    """Every cascade of two singles that is worth having, at the smallest share of `SHARES` that keeps the drop.
+    """Every cascade of two singles worth having, at the smallest share of `SHARES` from which on the drop is kept.
 
     `answers` are validation logits after the temperature by name, `reference` those of the model that came.
     """
@@ -76,24 +81,30 @@ def pair_up(
         if small.cost.mean_ms >= QUICK * large.cost.mean_ms or small.score >= large.score:
             continue
         order = np.argsort(margins(softmax(answers[small.name])), kind="stable")
-        for share in SHARES:
+        least = float(right.mean() - hits[large.name].mean())
+        kept: tuple[float, float] | None = None
+        for share in (1.0, *reversed(SHARES)):
             together = hits[small.name].copy()
             deferred = order[: round(share * len(order))]
             together[deferred] = hits[large.name][deferred]
             drop, error = float(right.mean() - together.mean()), paired_error(right, together)
-            if not budget.misses(drop=drop, p99_ms=None, size_bytes=0, error=error):
-                router = choose_share(answers[small.name], answers[large.name], labels, share=share)
-                found.append(_join(small, large, router, float(right.mean()), error))
+            if budget.misses(drop=max(drop, least), p99_ms=None, size_bytes=0, error=error):
                 break
+            kept = (share, error) if share < 1.0 else None
+        if kept is not None:
+            share, error = kept
+            router = choose_share(answers[small.name], answers[large.name], labels, share=share)
+            found.append(_join(small, large, router, float(right.mean()), error))
     return _front(found)
 
 
 def _join(small: Candidate, large: Candidate, router: Router, reference: float, error: float) -> Candidate:
+    score = min(router.accuracy, large.score)
     return Candidate(
         name=f"{small.name}+{large.name}",
         words=f"cascade: {router.share:.0%} of rows go from {small.words} to {large.words}",
-        score=router.accuracy,
-        drop=reference - router.accuracy,
+        score=score,
+        drop=reference - score,
         cost=expect_cost(small.cost, large.cost, router.share),
         members=(small.name, large.name),
         router=router,

@@ -73,7 +73,9 @@ def decide(search: Search, budget: Budget) -> Decision:
         if candidate.name not in built:
             built[candidate.name] = build(candidate, search, folder / role)
         else:
-            shutil.copytree(built[candidate.name].folder, folder / role, dirs_exist_ok=True)
+            shutil.rmtree(folder / role, ignore_errors=True)
+            shutil.copytree(built[candidate.name].folder, folder / role)
+    shutil.rmtree(folder / "pareto", ignore_errors=True)  # of an earlier end of this search
     for candidate in kept:
         build(candidate, search, folder / "pareto" / candidate.name)
     reports, answers, comparison = _judge(workshop, {role: load_artifact(folder / role) for role in chosen}, budget)
