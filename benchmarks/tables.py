@@ -82,7 +82,7 @@ def compression_table(*cases: Mapping[str, Any]) -> str:
             )
         bars += [
             f"| {case['case']} | {bar['words']} | {bar['least']:g}x | {bar['reached']:.1f}x | "
-            f"{100 * bar['largest_drop']:g} pt | {100 * bar['drop']:.1f} pt | "
+            f"{100 * bar['largest_drop']:g} pt | {100 * bar['drop']:.2f} pt | "
             f"{'held' if bar['held'] else '**missed**'} |"
             for bar in case["bars"]
         ]
