@@ -48,7 +48,7 @@ def test_a_plan_by_macs_is_made_and_weighs_what_its_shape_did(digits: Digits, tm
     shop = Workshop(digits.artifact, digits.data, tmp_path, seed=0, threads=1)
     plan = Plan.of("prune", keep=0.5, by="macs")
     product = shop.make(plan)
-    assert [made.form for made in product.made] == ["fp32", "int8"]
+    assert [made.form for made in product.made][:2] == ["fp32", "int8"]  # others follow where 8 bits cost accuracy
     assert product.made[1].folder == "trials/prune-bymacs-keep0.5/short/int8"
     # how many golden rows there are depends on the answers
     assert shop.measure_shape(plan).size_bytes == pytest.approx(product.made[1].cost.size_bytes, rel=0.1)
