@@ -29,10 +29,7 @@ from toolkit.encoders import Encoder, encoder_files, load_encoder
 from toolkit.encoders.cascade import CascadeEncoder
 from toolkit.errors import ArtifactError
 from toolkit.golden import Golden
-from toolkit.lineage import (
-    canonical_json,
-    digest_of_bytes,
-)
+from toolkit.lineage import canonical_json, digest_of_bytes
 from toolkit.routing import join_specs
 from toolkit.spec import Array, Spec
 

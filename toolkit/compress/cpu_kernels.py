@@ -1,4 +1,4 @@
-"""A quantized graph rewritten in the kernels that ONNX Runtime's CPU provider runs fastest; the numbers stay.
+"""A quantized graph rewritten in the kernels that ONNX Runtime's CPU provider runs fastest, rounded in fewer places.
 
 Q/DQ pairs are a description that the runtime fuses when it opens, and some of it it does not fuse well. Here:
 a float operator beside a product reads the float value and not the one rounded for the product (faster, and the
@@ -60,7 +60,9 @@ class _Links:
             for name in node.input:
                 readers.setdefault(name, []).append(node)
         constants = {tensor.name: tensor for tensor in graph.initializer}
-        constants |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+        constants |= {
+            n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")
+        }
         return cls({name: node for node in graph.node for name in node.output}, readers, constants)
 
     def before(self, node: Any, position: int, *kinds: str) -> Any:
@@ -111,7 +113,7 @@ def _fuse_products(graph: Any) -> int:
         parts = [left.input[0], right.input[0], left.input[1], right.input[1], left.input[2]]
         add = links.after(node, "Add")
         bias = next((name for name in add.input if name != node.output[0]), "") if add is not None else ""
-        if bias in links.constants and len(links.constants[bias].dims) == 1:
+        if bias in links.constants and list(links.constants[bias].dims) == [weights.shape[1]]:
             parts += ["", bias]
             node.output[0] = add.output[0]
             graph.node.remove(add)

@@ -26,7 +26,6 @@ from toolkit.spec import Array
 
 SMALLEST, SMALLEST_FOR_SIZE = 16_384, 1_024
 NARROW = 16
-BITS = (8, 4)
 # shares of a row's largest value that 4 bits may reach
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
 MIDDLE = 8  # the kernel's zero point of 4 bits

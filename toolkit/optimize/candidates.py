@@ -76,11 +76,12 @@ def pair_up(
     """
     right = reference.argmax(axis=1) == labels
     hits = {single.name: answers[single.name].argmax(axis=1) == labels for single in singles}
+    unsure = {s.name: np.argsort(margins(softmax(answers[s.name])), kind="stable") for s in singles}
     found = []
     for small, large in itertools.permutations(singles, 2):
         if small.cost.mean_ms >= QUICK * large.cost.mean_ms or small.score >= large.score:
             continue
-        order = np.argsort(margins(softmax(answers[small.name])), kind="stable")
+        order = unsure[small.name]
         least = float(right.mean() - hits[large.name].mean())
         kept: tuple[float, float] | None = None
         for share in (1.0, *reversed(SHARES)):

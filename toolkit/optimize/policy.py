@@ -1,7 +1,7 @@
 """Which plan to train next, and when to give one up: the search itself, knowing neither nets nor files.
 
 Optuna's multi-objective TPE proposes (score up, mean latency and size down, the budget as a constraint: without it the
-sampler loves what is quick and wrong), after a few plans that are sensible on any data. Between its word and an hour of
+sampler loves what is quick and wrong), after a few plans that did well before. Between its word and an hour of
 training stands cheap evidence: what an untrained net of that shape takes on this machine. A plan whose shape breaks the
 budget is not trained, nor one that is slower and larger than what already holds the score, nor one of whose family a
 larger one was far off. One that trains is given up when a cheaper plan stood clearly higher at the same point of its
