@@ -15,6 +15,7 @@ from toolkit.encoders.cascade import CascadeEncoder
 from toolkit.errors import ArtifactError
 from toolkit.predictor import Predictor, self_test
 from toolkit.routing import LARGE, MEMBERS, SMALL, Router, join_specs
+from toolkit.runners.cancel import Cancel
 from toolkit.runners.cascade import CascadeRunner
 from toolkit.spec import Array, softmax
 
@@ -41,18 +42,22 @@ class Cascade(Predictor):
         self.small, self.large, self.router = small, large, router
 
     @classmethod
-    def open(cls, artifact: Artifact, *, threads: int, provider: str) -> Cascade:
+    def open(cls, artifact: Artifact, *, threads: int, provider: str, batch_size: int | None = None) -> Cascade:
         """Load both members, each with its self-test, then test the cascade's own golden rows.
 
         Raises `ArtifactError` when any of that fails.
         """
         if artifact.core.router is None:
             raise ArtifactError(f"{artifact.folder} has no router; it is no cascade")
-        small, large = (Predictor.load(artifact.members[name], threads=threads, provider=provider) for name in MEMBERS)
+        golden = artifact.golden() if GOLDEN in artifact.files else None
+        small, large = (
+            Predictor.load(artifact.members[name], threads=threads, provider=provider, batch_size=batch_size)
+            for name in MEMBERS
+        )
         cascade = cls(small, large, artifact.core.router, artifact=artifact)
-        if GOLDEN in artifact.files:
+        if golden is not None:
             exact = all(member.core.precision == "fp32" for member in artifact.members.values())
-            self_test(cascade.runner, artifact.golden(), exact=exact)
+            self_test(cascade.runner, golden, exact=exact)
         return cascade
 
     @property
@@ -60,21 +65,21 @@ class Cascade(Predictor):
         """The small member and the large one."""
         return (self.small, self.large)
 
-    def probabilities(self, examples: Sequence[Any]) -> Array:
+    def probabilities(self, examples: Sequence[Any], cancel: Cancel | None = None) -> Array:
         """Float64 (examples, classes), after the temperature of the member that answered."""
-        return self._answer(examples)[1]
+        return self._answer(examples, cancel)[1]
 
-    def logits(self, examples: Sequence[Any]) -> Array:
+    def logits(self, examples: Sequence[Any], cancel: Cancel | None = None) -> Array:
         """Float32 (examples, classes) of the member that answered, over its temperature."""
-        return self._answer(examples)[0]
+        return self._answer(examples, cancel)[0]
 
-    def _answer(self, examples: Sequence[Any]) -> tuple[Array, Array]:
+    def _answer(self, examples: Sequence[Any], cancel: Cancel | None) -> tuple[Array, Array]:
         """Logits and probabilities: the second are on the way to knowing who answers."""
-        logits = self.small.logits(examples) / self.small.temperature
+        logits = self.small.logits(examples, cancel) / self.small.temperature
         probabilities = softmax(logits)
         unsure = self.router.unsure(probabilities)
         if unsure:
             deferred = [examples[row] for row in unsure]
-            logits[unsure] = self.large.logits(deferred) / self.large.temperature
+            logits[unsure] = self.large.logits(deferred, cancel) / self.large.temperature
             probabilities[unsure] = softmax(logits[unsure])
         return logits, probabilities

@@ -18,9 +18,11 @@ from toolkit.encoders import Encoder
 from toolkit.errors import ArtifactError
 from toolkit.golden import Golden
 from toolkit.runners import Runner, open_runner
+from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Spec, softmax
 
 FLOAT_TOLERANCE = 1e-4
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,19 @@ class Predictor:
         spec: Spec,
         *,
         temperature: float = 1.0,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         artifact: Artifact | None = None,
     ) -> None:
         self.encoder, self.runner, self.spec = encoder, runner, spec
         self.temperature, self.batch_size, self.artifact = temperature, batch_size, artifact
 
     @classmethod
-    def load(cls, folder: Path | str | Artifact, *, threads: int = 1, provider: str = "cpu") -> Predictor:
+    def load(
+        cls, folder: Path | str | Artifact, *, threads: int = 1, provider: str = "cpu", batch_size: int | None = None
+    ) -> Predictor:
         """Verify, open, self-test and warm an artifact; a `Cascade` where it is one.
+
+        `batch_size` in place of the one that the artifact's scales call for.
 
         Raises `ArtifactError` when any of that fails: a predictor that exists can answer.
         """
@@ -61,18 +67,21 @@ class Predictor:
         if artifact.members:
             from toolkit.cascade import Cascade  # it is made of predictors, so it imports this module
 
-            return Cascade.open(artifact, threads=threads, provider=provider)
+            return Cascade.open(artifact, threads=threads, provider=provider, batch_size=batch_size)
         artifact.verify()
+        golden = (
+            artifact.golden() if GOLDEN in artifact.files else None
+        )  # refused, where it is, before a session exists
         predictor = cls(
             artifact.encoder(),
             open_runner(artifact, threads=threads, provider=provider),
             artifact.spec,
             temperature=artifact.core.temperature,
-            batch_size=1 if artifact.depends_on_batch else 32,
+            batch_size=batch_size or (1 if artifact.depends_on_batch else BATCH_SIZE),
             artifact=artifact,
         )
-        if GOLDEN in artifact.files:
-            self_test(predictor.runner, artifact.golden(), exact=artifact.core.precision == "fp32")
+        if golden is not None:
+            self_test(predictor.runner, golden, exact=artifact.core.precision == "fp32")
         return predictor
 
     @property
@@ -89,12 +98,15 @@ class Predictor:
             for label, row in zip(best.tolist(), probabilities, strict=True)
         ]
 
-    def probabilities(self, examples: Sequence[Any]) -> Array:
+    def probabilities(self, examples: Sequence[Any], cancel: Cancel | None = None) -> Array:
         """Float64 (examples, classes), after the temperature."""
-        return softmax(self.logits(examples) / self.temperature)
+        return softmax(self.logits(examples, cancel) / self.temperature)
 
-    def logits(self, examples: Sequence[Any]) -> Array:
-        """Float32 (examples, classes). Examples of like size share a batch; the order is the caller's."""
+    def logits(self, examples: Sequence[Any], cancel: Cancel | None = None) -> Array:
+        """Float32 (examples, classes). Examples of like size share a batch; the order is the caller's.
+
+        Raises `Cancelled` once `cancel` was called from another thread.
+        """
         if not len(examples):
             return np.zeros((0, len(self.spec.labels)), dtype=np.float32)
         sizes = [self.encoder.size(example) for example in examples]
@@ -102,7 +114,7 @@ class Predictor:
         result = np.empty((len(examples), len(self.spec.labels)), dtype=np.float32)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            result[rows] = self.runner.run(self.encoder.encode([examples[row] for row in rows]))
+            result[rows] = self.runner.run(self.encoder.encode([examples[row] for row in rows]), cancel)
         return result
 
     def close(self) -> None:

@@ -1,20 +1,60 @@
-"""Slots: taken before the work, held until it ends, refused when there are none."""
+"""Slots: held until the run ends, refused when there are none; what nobody waits for is dropped or ended."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from toolkit.artifact import Artifact
+from toolkit.runners.cancel import Cancel
 from toolkit.serving.admission import Admission
+from toolkit.serving.bodies import ClientLeft
+from toolkit.serving.jobs import Job
+from toolkit.serving.loading import load_served
 from toolkit.serving.problems import Problem
+from toolkit.serving.served import Served
+from toolkit.serving.settings import Settings
+
+Work = Callable[[Cancel], bytes]
 
 
-def make(**settings: Any) -> Admission:
-    return Admission(**{"concurrency": 1, "queue": 1, "timeout_seconds": 5.0, **settings})
+class Desk:
+    """An admission, and jobs of a real model that do what a test says."""
+
+    def __init__(self, served: Served, **settings: Any) -> None:
+        self.served = served
+        self.admission = Admission(Settings(**{"queue": 1, "timeout_seconds": 5.0, **settings}))
+
+    def ask(self, work: Work, left: Callable[[], Awaitable[object]] | None = None) -> asyncio.Task[bytes]:
+        return asyncio.create_task(self.admission.run(Job(self.served, work), left))
+
+    async def until_running(self, count: int) -> None:
+        await until(lambda: self.admission.running == count and not self.admission.waiting)
+
+
+@pytest.fixture(scope="module")
+def served(artifacts: dict[str, Artifact]) -> Iterator[Served]:
+    served = load_served(artifacts["text"].folder)
+    yield served
+    served.predictor.close()
+
+
+@pytest.fixture
+def desk(served: Served) -> Iterator[Callable[..., Desk]]:
+    opened: list[Desk] = []
+
+    def make(**settings: Any) -> Desk:
+        opened.append(Desk(served, **settings))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.admission.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -23,25 +63,45 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_work_gives_its_result_or_its_error_and_frees_its_slot() -> None:
+def held(release: threading.Event) -> Work:
+    """Work that waits to be released."""
+
+    def work(cancel: Cancel) -> bytes:
+        assert release.wait(10)
+        return b"done"
+
+    return work
+
+
+def telling(started: threading.Event) -> Work:
+    """Work that says it was begun."""
+
+    def work(cancel: Cancel) -> bytes:
+        started.set()
+        return b""
+
+    return work
+
+
+def test_work_gives_its_result_or_its_error_and_frees_its_slot(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
-        admission = make()
-        assert await admission.run(lambda: 7) == 7
+        at = desk()
+        assert await at.ask(lambda cancel: b"7") == b"7"
         with pytest.raises(ZeroDivisionError):
-            await admission.run(lambda: 1 // 0)
-        await until(lambda: admission.taken == 0)
-        admission.close()
+            await at.ask(lambda cancel: b"%d" % (1 // 0))
+        await at.until_running(0)
+        assert at.admission.wait_ms == 0
 
     asyncio.run(scenario())
 
 
-def test_never_more_at_once_than_allowed_and_the_rest_refused() -> None:
+def test_never_more_at_once_than_allowed_and_the_rest_refused(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
-        admission = make(concurrency=2, queue=3)
+        at = desk(concurrency=2, queue=3)
         lock, release = threading.Lock(), threading.Event()
         running = most = 0
 
-        def work() -> None:
+        def work(cancel: Cancel) -> bytes:
             nonlocal running, most
             with lock:
                 running += 1
@@ -49,63 +109,135 @@ def test_never_more_at_once_than_allowed_and_the_rest_refused() -> None:
             release.wait(5)
             with lock:
                 running -= 1
+            return b""
 
-        jobs = [asyncio.create_task(admission.run(work)) for _ in range(9)]
-        await until(lambda: running == 2 and sum(job.done() for job in jobs) == 4)
+        jobs = [at.ask(work), at.ask(work)]
+        await at.until_running(2)
+        jobs += [at.ask(work) for _ in range(7)]
+        await until(lambda: sum(job.done() for job in jobs) == 4)
+        assert at.admission.full
         release.set()
         results = await asyncio.gather(*jobs, return_exceptions=True)
         refused = [result for result in results if isinstance(result, Problem)]
         assert [problem.code for problem in refused] == ["overloaded"] * 4
         assert all(problem.headers == ((b"retry-after", b"1"),) for problem in refused)
         assert most == 2
-        await until(lambda: admission.taken == 0)
-        admission.close()
+        await at.until_running(0)
 
     asyncio.run(scenario())
 
 
-def test_late_work_holds_its_slot_until_it_ends_and_late_waiters_never_start() -> None:
+def test_late_work_holds_its_slot_until_it_ends_and_late_waiters_never_start(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
-        admission = make(timeout_seconds=0.05)
+        at = desk(timeout_seconds=0.05)
         release, started = threading.Event(), threading.Event()
-        runs = asyncio.create_task(admission.run(lambda: release.wait(5)))
-        await until(lambda: admission.taken == 1)
-        waits = asyncio.create_task(admission.run(started.set))
+        runs = at.ask(held(release))
+        await at.until_running(1)
+        waits = at.ask(telling(started))
         for job in (runs, waits):
             with pytest.raises(Problem) as caught:
                 await job
             assert caught.value.status == 504
-        await until(lambda: admission.taken == 1)
+        assert (at.admission.running, at.admission.waiting) == (1, 0)
         release.set()
-        await until(lambda: admission.taken == 0)
+        await at.until_running(0)
         assert not started.is_set()
-        admission.close()
 
     asyncio.run(scenario())
 
 
-def test_a_cancelled_waiter_leaves_the_queue() -> None:
+def test_a_run_that_nobody_waits_for_is_told_to_end(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
-        admission = make()
-        release, started = threading.Event(), threading.Event()
-        runs = asyncio.create_task(admission.run(lambda: release.wait(5)))
-        waits = asyncio.create_task(admission.run(started.set))
-        await until(lambda: admission.taken == 2)
-        waits.cancel()
-        await until(lambda: admission.taken == 1)
-        release.set()
-        assert await runs
-        assert not started.is_set()
-        admission.close()
+        at = desk(timeout_seconds=0.05)
+        ended = threading.Event()
+
+        def work(cancel: Cancel) -> bytes:
+            with cancel.ending(ended.set):
+                assert ended.wait(5)
+            cancel.check()
+            return b"an answer that nobody hears"
+
+        with pytest.raises(Problem, match="504"):
+            await at.ask(work)
+        assert ended.is_set()
+        await at.until_running(0)
 
     asyncio.run(scenario())
 
 
-def test_closed_means_not_ready() -> None:
+def test_who_leaves_the_queue_is_never_run(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
-        admission = make()
-        admission.close()
+        at = desk(queue=2)
+        release, started, gone = threading.Event(), threading.Event(), asyncio.Event()
+        runs = at.ask(held(release))
+        await at.until_running(1)
+        leaves = at.ask(telling(started), gone.wait)
+        await until(lambda: at.admission.waiting == 1)
+        gone.set()
+        with pytest.raises(ClientLeft):
+            await leaves
+        cancelled = at.ask(telling(started))
+        await until(lambda: at.admission.waiting == 1)
+        cancelled.cancel()
+        await until(lambda: at.admission.waiting == 0)
+        release.set()
+        assert await runs == b"done"
+        assert not started.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_answered_within_the_objective_is_refused(served: Served) -> None:
+    async def scenario() -> None:
+        # by its cost alone one job fits three times into the objective
+        at = Desk(served, queue=64, objective_ms=Job(served, lambda cancel: b"").cost / 0.8 * 3.5)
+        release = threading.Event()
+        try:
+            first = at.ask(held(release))
+            await at.until_running(1)
+            waits = [at.ask(lambda cancel: b"") for _ in range(2)]
+            await until(lambda: at.admission.waiting == 2)
+            with pytest.raises(Problem, match="overloaded"):
+                await at.ask(lambda cancel: b"")
+            release.set()
+            await asyncio.gather(first, *waits)
+        finally:
+            release.set()
+            at.admission.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_machine_is_noticed(desk: Callable[..., Desk]) -> None:
+    async def scenario() -> None:
+        at = desk(objective_ms=30.0, queue=64)
+
+        def slow(cancel: Cancel) -> bytes:
+            time.sleep(0.02)
+            return b""
+
+        for _ in range(20):
+            await at.ask(slow)
+        results = await asyncio.gather(*[at.ask(slow) for _ in range(10)], return_exceptions=True)
+        assert sum(isinstance(result, Problem) for result in results) >= 7
+
+    asyncio.run(scenario())
+
+
+def test_closed_means_not_ready(desk: Callable[..., Desk]) -> None:
+    async def scenario() -> None:
+        at = desk()
+        release = threading.Event()
+        runs = at.ask(held(release))
+        await at.until_running(1)
+        waits = at.ask(lambda cancel: b"")
+        await until(lambda: at.admission.waiting == 1)
+        release.set()
+        at.admission.close()
         with pytest.raises(Problem, match="not_ready"):
-            await admission.run(lambda: 7)
+            await waits
+        assert await runs == b"done"
+        with pytest.raises(Problem, match="not_ready"):
+            await at.ask(lambda cancel: b"")
 
     asyncio.run(scenario())

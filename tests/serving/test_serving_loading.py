@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from serving.small_models import text_artifact
+from serving.small_models import TEXTS, text_artifact
 
-from toolkit.artifact import Artifact, write_artifact
+from toolkit.artifact import EVIDENCE, Artifact, write_artifact
 from toolkit.core import Core
 from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.errors import ArtifactError, InputError
+from toolkit.measure.cost import COST, CostCurve, measure_cost
+from toolkit.predictor import Predictor
 from toolkit.serving.loading import FOLDER_VARIABLE, find_artifact, load_served, warm_up_arrays
 from toolkit.serving.settings import Settings, settings_from
 
@@ -81,3 +86,39 @@ def test_settings_come_from_the_environment() -> None:
 def test_a_wrong_setting_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(InputError, match=f"TOOLKIT_{name} is"):
         settings_from({f"TOOLKIT_{name}": value})
+
+
+def curve_of(artifact: Artifact, **changes: Any) -> CostCurve:
+    with Predictor.load(artifact) as predictor:
+        curve = measure_cost(predictor, digest=artifact.digest, threads=1, examples=TEXTS)
+    return replace(curve, **changes)
+
+
+def write_curve(artifact: Artifact, content: bytes) -> None:
+    path = artifact.folder / EVIDENCE / COST
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_what_bench_measured_is_what_is_batched_by(tmp_path: Path) -> None:
+    artifact = text_artifact(tmp_path / "a")
+    curve = curve_of(artifact)
+    write_curve(artifact, json.dumps(curve.to_json()).encode())
+    batching = load_served(artifact.folder).batching
+    assert (batching.curve, batching.source) == (curve, "toolkit bench")
+
+
+@pytest.mark.parametrize("changes", [{"digest": "of another"}, {"threads": 2}, {"processor": "another"}])
+def test_a_curve_of_something_else_is_measured_anew(tmp_path: Path, changes: dict[str, Any]) -> None:
+    artifact = text_artifact(tmp_path / "a")
+    write_curve(artifact, json.dumps(curve_of(artifact, **changes).to_json()).encode())
+    batching = load_served(artifact.folder).batching
+    assert batching.source == "when this server started"
+    assert batching.curve.digest == artifact.digest
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"digest": 1}', b"[" * 100_000])
+def test_a_curve_that_cannot_be_read_is_measured_anew(tmp_path: Path, content: bytes) -> None:
+    artifact = text_artifact(tmp_path / "a")
+    write_curve(artifact, content)
+    assert load_served(artifact.folder).batching.source == "when this server started"

@@ -9,6 +9,7 @@ import importlib
 from typing import Any, Protocol, Self, cast
 
 from toolkit.artifact import Artifact
+from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Arrays
 
 # format of an artifact -> module and class of its runner
@@ -22,8 +23,8 @@ FORMATS = {
 class Runner(Protocol):
     """An open model. The contract that every runner is tested against is in tests/runners."""
 
-    def run(self, arrays: Arrays) -> Array:
-        """Logits, float32 (batch, classes); `arrays` as in the artifact's spec."""
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
+        """Logits, float32 (batch, classes); `arrays` as in the artifact's spec. Raises `Cancelled`."""
         ...
 
     def facts(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from toolkit.artifact import Artifact
 from toolkit.errors import ArtifactError
 from toolkit.routing import LARGE, MEMBERS, SMALL, Router, arrays_of
 from toolkit.runners import Runner, open_runner
+from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Arrays, softmax
 
 
@@ -30,16 +31,16 @@ class CascadeRunner:
         temperatures = {name: artifact.members[name].core.temperature for name in MEMBERS}
         return cls(opened, artifact.core.router, temperatures)
 
-    def run(self, arrays: Arrays) -> Array:
-        logits = self._run(SMALL, arrays_of(SMALL, arrays))
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
+        logits = self._run(SMALL, arrays_of(SMALL, arrays), cancel)
         unsure = self._router.unsure(softmax(logits))
         if unsure:
             rows = {name: array[unsure] for name, array in arrays_of(LARGE, arrays).items()}
-            logits[unsure] = self._run(LARGE, rows)
+            logits[unsure] = self._run(LARGE, rows, cancel)
         return logits
 
-    def _run(self, name: str, arrays: Arrays) -> Array:
-        scaled: Array = self._members[name].run(arrays) / self._temperatures[name]
+    def _run(self, name: str, arrays: Arrays, cancel: Cancel | None) -> Array:
+        scaled: Array = self._members[name].run(arrays, cancel) / self._temperatures[name]
         return scaled
 
     def facts(self) -> dict[str, Any]:

@@ -6,12 +6,15 @@ what the session itself says, never what was asked.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from toolkit.artifact import Artifact
 from toolkit.errors import ArtifactError, InputError, require
+from toolkit.graph_policy import check_graph
+from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Arrays
 
 # the word a user types -> ONNX Runtime's name of the execution provider
@@ -62,12 +65,14 @@ class OnnxRunner:
         }
         if self._facts["provider"] != PROVIDERS[provider]:
             raise InputError(f"{PROVIDERS[provider]} was asked and {self._facts['provider']} was given")
+        self._run_options = ort.RunOptions
         self._inputs = [declared.name for declared in self._session.get_inputs()]
 
     @classmethod
     def open(cls, artifact: Artifact, *, threads: int, provider: str) -> Self:
-        """Open the first model of `artifact`."""
+        """Open the first model of `artifact`, once its graph is known to hold nothing but what is allowed."""
         model = artifact.read(artifact.core.models[0])
+        check_graph(model)
         return cls(model, threads=threads, provider=provider, precision=artifact.core.precision)
 
     @property
@@ -75,13 +80,23 @@ class OnnxRunner:
         """The runtime's own session, for those who must profile it."""
         return self._session
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         session = self._session  # held here, so that a close from another thread cannot pull it away
         if session is None:
             raise InputError("this runner is closed; open the artifact again")
         feed = {name: arrays[name] for name in self._inputs}
-        result: Array = session.run(None, feed)[0]
+        result: Array = session.run(None, feed)[0] if cancel is None else self._run_until(cancel, session, feed)
         return result if result.dtype == np.float32 else result.astype(np.float32)
+
+    def _run_until(self, cancel: Cancel, session: Any, feed: dict[str, Array]) -> Array:
+        options = self._run_options()
+        with cancel.ending(partial(setattr, options, "terminate", True)):
+            try:
+                result: Array = session.run(None, feed, options)[0]
+            except Exception:  # the runtime's word for it is a plain failure
+                cancel.check()
+                raise
+        return result
 
     def facts(self) -> dict[str, Any]:
         return dict(self._facts)

@@ -9,6 +9,7 @@ import torch
 from toolkit.artifact import Artifact
 from toolkit.classifier import Classifier, load_classifier
 from toolkit.errors import InputError
+from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Arrays
 
 
@@ -26,7 +27,9 @@ class TorchRunner:
             raise InputError(f"provider {provider!r} is not one of this runner's; allowed: cpu")
         return cls(load_classifier(artifact), threads=threads)
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
+        if cancel is not None:
+            cancel.check()
         classifier = self._classifier
         if classifier is None:
             raise InputError("this runner is closed; open the artifact again")

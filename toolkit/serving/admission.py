@@ -1,61 +1,194 @@
-"""How many requests may work and wait at once: a bounded pool off the event loop.
+"""Who may work, who waits, who is turned away: a bounded queue and a fixed number of threads that run.
 
-A slot is taken before the work starts and held until it really ends, whatever happened to the
-request: work that outlives its deadline still occupies its thread, and counting it as free would let
-more run at once than the machine was given. A request that gives up while it waits leaves the queue.
+A slot is a thread, and it is held until the run really ends, whatever happened to the requests in it: no more run
+at once than was allowed, ever. Who is late or has left is dropped from the queue at no cost; a run that nobody
+waits for any more is ended. A request that could not be answered within the objective is refused at once, by what
+the waiting work is expected to cost and by how far the clock has disagreed with that lately: a machine that is
+throttled, a cascade that is asked hard questions, batches that are cheaper than their rows.
+
+`Admission` is used from one event loop; its threads take from it under a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
+from toolkit.runners.cancel import Cancelled
+from toolkit.serving.bodies import ClientLeft
+from toolkit.serving.jobs import Job, Outcome, Run
 from toolkit.serving.problems import not_ready, overloaded, too_late
+from toolkit.serving.settings import Settings
 
-T = TypeVar("T")
+WATCH_AFTER = 0.005  # most answers are there sooner, and spare themselves a task that watches the connection
+PACE_WEIGHT = 0.05  # of the newest run in the running mean of measured over expected cost
+HEADROOM = 0.8  # of the objective: what is admitted must be answered within it, and a mean is not a p99
 
 
 class Admission:
-    """`concurrency` threads and room for `queue` more requests; used from one event loop only."""
+    """`settings.concurrency` threads and room for `settings.queue` requests that wait."""
 
-    def __init__(self, *, concurrency: int, queue: int, timeout_seconds: float) -> None:
-        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(concurrency, thread_name_prefix="inference")
-        self._capacity = concurrency + queue
-        self._timeout = timeout_seconds
-        self._taken = 0
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._changed = threading.Condition()
+        self._waiting: dict[Job, asyncio.Future[bytes]] = {}
+        self._running: dict[Job, tuple[Run, asyncio.Future[bytes]]] = {}
+        self._idle = 0
+        self._closed = False
+        self._expected = 0.0
+        self._pace = 1.0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
+            for number in range(settings.concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
-    def taken(self) -> int:
-        """Requests that run or wait."""
-        return self._taken
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the pool; raises `Problem` 503 when there is no room, 504 when it is late."""
-        if self._pool is None:
-            raise not_ready()
-        if self._taken >= self._capacity:
-            raise overloaded()
+    @property
+    def running(self) -> int:
+        """Requests in runs."""
+        return len(self._running)
+
+    @property
+    def wait_ms(self) -> float:
+        """How long a request that came now would wait, as far as it can be known."""
+        return self._expected * self._pace / self._settings.concurrency
+
+    @property
+    def full(self) -> bool:
+        """True when even a small request would be turned away."""
+        return self._refuses(0.0)
+
+    def _refuses(self, cost: float) -> bool:
+        if not self._expected:
+            return False
+        if len(self._waiting) >= self._settings.queue + self._idle:
+            return True
+        return self.wait_ms + cost * self._pace > self._settings.objective_ms * HEADROOM
+
+    async def run(self, job: Job, left: Callable[[], Awaitable[object]] | None = None) -> bytes:
+        """The answer to `job`; `left` returns when its client is gone.
+
+        Raises `Problem` 503 when there is no room, 504 when it is late, `ClientLeft`, and whatever the job raised.
+        """
         loop = asyncio.get_running_loop()
-        self._taken += 1
-        job: Future[T] = self._pool.submit(work)
-        job.add_done_callback(lambda _: self._release_on(loop))
+        future = self._submit(job, loop)
+        deadline = loop.time() + self._settings.timeout_seconds
+        watches: list[asyncio.Task[None]] = []
+        first_look = loop.call_later(
+            min(WATCH_AFTER, self._settings.timeout_seconds),
+            lambda: watches.append(loop.create_task(self._watch(job, future, left, deadline))),
+        )
         try:
-            # a timeout or a lost client cancels the job: one that waits is dropped, one that runs goes on
-            return await asyncio.wait_for(asyncio.wrap_future(job), self._timeout)
+            return await future
+        except asyncio.CancelledError:  # the server drops the request
+            self._drop(job)
+            raise
+        finally:
+            first_look.cancel()
+            for watch in watches:
+                watch.cancel()
+
+    def _submit(self, job: Job, loop: asyncio.AbstractEventLoop) -> asyncio.Future[bytes]:
+        with self._changed:
+            if self._closed:
+                raise not_ready()
+            if self._refuses(job.cost):
+                raise overloaded()
+            future: asyncio.Future[bytes] = loop.create_future()
+            self._waiting[job] = future
+            self._expected += job.cost
+            self._changed.notify()
+        return future
+
+    async def _watch(
+        self, job: Job, future: asyncio.Future[bytes], left: Callable[[], Awaitable[object]] | None, deadline: float
+    ) -> None:
+        """Until the answer is there: the deadline, and the client."""
+        reason: Exception = too_late()
+        try:
+            async with asyncio.timeout_at(deadline):
+                if left is None:
+                    await asyncio.Event().wait()
+                else:
+                    await left()
+                    reason = ClientLeft()
         except TimeoutError:
-            raise too_late() from None
+            pass
+        if not future.done():
+            self._drop(job)
+            future.set_exception(reason)
 
-    def _release_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _drop(self, job: Job) -> None:
+        """Nobody waits for `job` any more."""
+        with self._changed:
+            if self._waiting.pop(job, None) is not None:
+                self._expected -= job.cost
+            elif (running := self._running.get(job)) is not None:
+                running[0].give_up(job)
+
+    def _work(self) -> None:
+        while (run := self._take()) is not None:
+            start = time.perf_counter()
+            outcomes = run.answer()
+            self._end(run, outcomes, (time.perf_counter() - start) * 1e3)
+
+    def _take(self) -> Run | None:
+        with self._changed:
+            self._idle += 1
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            self._idle -= 1
+            if self._closed:
+                return None
+            head = next(iter(self._waiting))
+            run = Run([head] if head.examples is None else head.batching.choose(head, self._company(head)))
+            for job in run.jobs:
+                self._running[job] = (run, self._waiting.pop(job))
+        return run
+
+    def _company(self, head: Job) -> Sequence[Job]:
+        return [
+            job for job in self._waiting if job is not head and job.examples is not None and job.served is head.served
+        ]
+
+    def _end(self, run: Run, outcomes: Sequence[Outcome], milliseconds: float) -> None:
+        with self._changed:
+            futures = [self._running.pop(job)[1] for job in run.jobs]
+            self._expected = max(self._expected - run.cost, 0.0) if self._waiting or self._running else 0.0
+            if not run.cancel.cancelled and run.cost:
+                self._pace += PACE_WEIGHT * (milliseconds / run.cost - self._pace)
+        loop = futures[0].get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._release)
-
-    def _release(self) -> None:
-        self._taken -= 1
+            loop.call_soon_threadsafe(_settle, futures, outcomes)
 
     def close(self) -> None:
-        """Take no more work, and wait for what runs."""
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            pool.shutdown(wait=True, cancel_futures=True)
+        """Take no more work, refuse what waits, and wait for what runs."""
+        with self._changed:
+            self._closed = True
+            dropped, self._waiting = list(self._waiting.values()), {}
+            self._changed.notify_all()
+        for future in dropped:
+            if not future.done():
+                future.set_exception(not_ready())
+        for thread in self._threads:
+            thread.join()
+
+
+def _settle(futures: Sequence[asyncio.Future[bytes]], outcomes: Sequence[Outcome]) -> None:
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if future.done():  # late, or its client has left
+            continue
+        if isinstance(outcome, bytes):
+            future.set_result(outcome)
+        elif isinstance(outcome, Cancelled):
+            future.set_exception(too_late())
+        else:
+            future.set_exception(outcome)
