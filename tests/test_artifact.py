@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def edit_core(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     value = json.loads((folder / "artifact.json").read_text())
+    value.pop("digest")  # as artifacts from before it was written
     edit(value)
     (folder / "artifact.json").write_text(json.dumps(value))
 
@@ -45,17 +46,48 @@ def test_what_is_written_is_what_is_loaded(tmp_path: Path) -> None:
 
 def test_the_digest_is_the_hash_of_the_core_in_canonical_json(folder: Path) -> None:
     value = json.loads((folder / "artifact.json").read_text())
-    assert load_artifact(folder).digest == digest_of_bytes(canonical_json(value))
+    said = value.pop("digest")
+    assert load_artifact(folder).digest == digest_of_bytes(canonical_json(value)) == said
 
 
-def test_the_digest_does_not_depend_on_place_layout_or_evidence(folder: Path, tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_place_or_evidence(folder: Path, tmp_path: Path) -> None:
     digest = load_artifact(folder).digest
     assert make_artifact(tmp_path / "elsewhere").digest == digest
-    value = json.loads((folder / "artifact.json").read_text())
-    (folder / "artifact.json").write_text(json.dumps(dict(reversed(value.items())), indent=7))
     (folder / "evidence").mkdir()
     (folder / "evidence/report.json").write_text("{}")
     assert load_artifact(folder).digest == digest
+    edit_core(folder, lambda value: None)
+    assert load_artifact(folder).digest == digest
+
+
+def test_a_core_in_another_layout_or_with_another_digest_or_with_more_in_it_is_refused(folder: Path) -> None:
+    whole = (folder / "artifact.json").read_text()
+    value = json.loads(whole)
+    turned = "0" if value["digest"][0] != "0" else "1"
+    for text in (
+        json.dumps(value),
+        whole + " ",
+        whole.replace(value["digest"], turned + value["digest"][1:]),
+        whole.replace('"digest"', '"dijest"'),
+        whole.replace('"name": "digits"', '"name": "digits", "name": "digits"', 1),
+        json.dumps({key: content for key, content in value.items() if key != "digest"} | {"more": 1}),
+    ):
+        (folder / "artifact.json").write_text(text)
+        with pytest.raises(ArtifactError, match="is not as it was written"):
+            load_artifact(folder)
+
+
+def test_a_core_beyond_any_size_is_not_parsed(folder: Path) -> None:
+    with (folder / "artifact.json").open("ab") as file:
+        file.write(b" " * (16 << 20))
+    with pytest.raises(ArtifactError, match="no artifact of this toolkit has"):
+        load_artifact(folder)
+
+
+def test_a_file_that_has_a_second_name_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").hardlink_to(folder / "model.onnx")
+    with pytest.raises(ArtifactError, match="is a link or no regular file"):
+        load_artifact(folder)
 
 
 def test_the_digest_changes_with_the_name_and_with_the_model(tmp_path: Path) -> None:
@@ -165,7 +197,7 @@ def test_a_core_of_another_form_is_refused(key: str, value: object, folder: Path
 
 
 def test_a_core_that_lacks_a_key_is_refused(folder: Path) -> None:
-    keys = list(json.loads((folder / "artifact.json").read_text()))
+    keys = set(json.loads((folder / "artifact.json").read_text())) - {"digest"}
     whole = (folder / "artifact.json").read_text()
     for key in keys:
         (folder / "artifact.json").write_text(whole)

@@ -31,6 +31,7 @@ def folder(made: Artifact, tmp_path: Path) -> Path:
 
 def edit_core(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     value = json.loads(path.read_text())
+    value.pop("digest", None)  # as artifacts from before it was written
     edit(value)
     path.write_text(json.dumps(value))
 
@@ -39,7 +40,9 @@ def list_again(folder: Path, path: str) -> None:
     """Let the cascade's core agree with the bytes at `path`, and name the member by its present digest."""
     content = (folder / path).read_bytes()
     member = path.partition("/")[0]
-    digest = digest_of_bytes(canonical_json(json.loads((folder / member / "artifact.json").read_text())))
+    core = json.loads((folder / member / "artifact.json").read_text())
+    core.pop("digest", None)
+    digest = digest_of_bytes(canonical_json(core))
 
     def edit(value: dict[str, Any]) -> None:
         value["files"][path] = {"sha256": digest_of_bytes(content), "bytes": len(content)}
@@ -72,7 +75,7 @@ def test_the_digest_does_not_depend_on_place(made: Artifact, tmp_path: Path) -> 
 
 def test_a_core_that_lacks_a_key_is_refused(folder: Path) -> None:
     whole = (folder / "artifact.json").read_text()
-    for key in json.loads(whole):
+    for key in set(json.loads(whole)) - {"digest"}:
         (folder / "artifact.json").write_text(whole)
         edit_core(folder / "artifact.json", lambda value, key=key: value.pop(key))
         with pytest.raises(ArtifactError):

@@ -15,9 +15,11 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     ("errors",),
     ("spec", "lineage", "machine", "progress", "staging", "routing"),
+    ("sealing", "wire_format", "onnx_messages", "graph_policy"),
     ("data", "encoders"),
     ("core", "golden"),
     ("artifact",),
+    ("signing", "copies"),
     ("nets", "classifier"),
     ("runners",),
     ("predictor", "cascade"),
@@ -35,7 +37,8 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
-                 "core", "golden", "artifact", "predictor", "cascade", "judge", "measure", "report", "table", "card",
+                 "core", "golden", "sealing", "wire_format", "onnx_messages", "graph_policy",
+                 "artifact", "signing", "copies", "predictor", "cascade", "judge", "measure", "report", "table", "card",
                  "comparison", "package", "serving", "served_check", "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"

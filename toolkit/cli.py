@@ -35,8 +35,16 @@ COMMANDS = {
     "check": ("toolkit.commands.check", "Is this artifact whole? Digests and golden self-test."),
     "verify": ("toolkit.commands.verify", "Is the candidate as good as the reference? Paired, on the same rows."),
     "bench": ("toolkit.commands.bench", "Latency, throughput, memory and load time of artifacts."),
+    "sign": ("toolkit.commands.sign", "Sign an artifact, so that a server takes no other."),
+    "verify-signature": ("toolkit.commands.verify_signature", "Did the owner of a key sign this artifact?"),
+    "encrypt": ("toolkit.commands.encrypt", "Seal an artifact at rest; the key comes from the environment."),
+    "decrypt": ("toolkit.commands.decrypt", "Open a sealed artifact again."),
     "package": ("toolkit.commands.package", "Pack an artifact as a bento."),
     "serve": ("toolkit.commands.serve", "Serve an artifact or a bento over HTTP."),
+    "swap": ("toolkit.commands.swap", "Let a running server answer with another version."),
+    "rollback": ("toolkit.commands.rollback", "Let a running server answer with the previous version again."),
+    "shadow": ("toolkit.commands.shadow", "Compare a version with a running server's, on its live requests."),
+    "key": ("toolkit.commands.key", "API keys of a server: add, list, remove."),
     "completion": ("toolkit.commands.completion", "Print the tab completion of a shell."),
 }
 

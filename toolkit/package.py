@@ -27,6 +27,7 @@ import toolkit
 from toolkit.artifact import CORE, EVIDENCE, TRAINING_ROWS, Artifact
 from toolkit.errors import ArtifactError, InputError, require
 from toolkit.lineage import canonical_json, digest_of, digest_of_file
+from toolkit.sealing import SEALED
 from toolkit.serving.loading import check_servable
 from toolkit.staging import write_atomically
 
@@ -57,18 +58,24 @@ SERVICES = {
     "recommend": Service("recommender", "Recommender"),
 }
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-PACKAGES = ("bentoml", "httptools", "numpy", "orjson", "tokenizers", "uvicorn", "uvloop")
+PACKAGES = ("bentoml", "cryptography", "httptools", "numpy", "orjson", "tokenizers", "uvicorn", "uvloop")
 # what toolkit.serving imports, directly or not; a test imports a bento's copy alone
 MODULES = ("__init__.py", "py.typed", "errors.py", "spec.py", "lineage.py", "routing.py", "core.py", "golden.py",
-           "artifact.py", "predictor.py", "cascade.py", "encoders", "runners/__init__.py", "runners/onnx.py",
-           "runners/cascade.py", "serving")  # fmt: skip
-LEFT_OUT = ("serving/serve.py",)  # starts servers; a bento is started
+           "sealing.py", "wire_format.py", "onnx_messages.py", "graph_policy.py", "signing.py",
+           "artifact.py", "predictor.py", "cascade.py", "machine.py", "encoders", "runners/__init__.py",
+           "runners/cancel.py", "runners/onnx.py", "runners/cascade.py", "measure/__init__.py", "measure/cost.py",
+           "staging.py", "judge/__init__.py", "judge/statistics.py", "serving")  # fmt: skip
+LEFT_OUT = ("serving/serve.py", "serving/key_file.py")  # for whoever starts a server; a bento is started
 REPORT = "report.json"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
-def package(artifact: Artifact, *, name: str | None = None, report: Report | None = None) -> Packaged:
+def package(
+    artifact: Artifact, *, name: str | None = None, report: Report | None = None, base_image: str | None = None
+) -> Packaged:
     """Build a bento of an ONNX artifact in BENTOML_HOME; `report` becomes its evidence.
+
+    `base_image` is what `bentoml containerize` builds on, BentoML's own choice if None.
 
     Raises `InputError` for a name BentoML does not take, `ArtifactError` when the artifact is not
     whole, not ONNX, or BentoML cannot build it. A bento that exists is whole, or is made again.
@@ -81,13 +88,15 @@ def package(artifact: Artifact, *, name: str | None = None, report: Report | Non
     with tempfile.TemporaryDirectory(prefix="toolkit-package-") as temporary:
         context = Path(temporary)
         _gather(context, artifact, service, report)
-        options = {
+        options: dict[str, Any] = {
             "service": f"service:{service.name}",
             "name": chosen,
             "labels": {"task": artifact.spec.task, "artifact": artifact.name, "digest": artifact.digest},
             "include": ["*"],
             "python": {"packages": pinned_requirements(service.packages), "lock_packages": False},
         }
+        if base_image is not None:
+            options["docker"] = {"base_image": base_image}
         (context / "bentofile.yaml").write_text(json.dumps(options, indent=2, sort_keys=True))
         digests = {file.relative_to(context).as_posix(): digest_of_file(file) for file in _files_of(context)}
         version = digest_of(digests)[:12]
@@ -162,8 +171,9 @@ def _normal(name: str) -> str:
 
 def _gather(context: Path, artifact: Artifact, service: Service, report: Report | None) -> None:
     """Everything of the bento, in one folder: verified bytes of the artifact, sources, service."""
-    contents = {path: artifact.read(path) for path in artifact.files}
-    contents[CORE] = (artifact.folder / CORE).read_bytes()
+    contents = {path: artifact.stored(path) for path in artifact.files}  # what is sealed stays so
+    for path in (CORE, SEALED) if artifact.sealed else (CORE,):
+        contents[path] = (artifact.folder / path).read_bytes()
     for file in _files_of(artifact.folder / EVIDENCE):
         if file.name != TRAINING_ROWS:
             contents[file.relative_to(artifact.folder).as_posix()] = file.read_bytes()
@@ -182,6 +192,11 @@ def _gather(context: Path, artifact: Artifact, service: Service, report: Report 
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
     shutil.copyfile(services_folder() / service.folder / "service.py", context / "service.py")
+    # toolkit.serving.contained serves a mounted artifact of any task by one of these
+    for task, known in SERVICES.items():
+        target = context / "services" / task / "service.py"
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(services_folder() / known.folder / "service.py", target)
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from toolkit.artifact import load_artifact
 from toolkit.cli import run
 from toolkit.data.loading import load_data
 from toolkit.serving.serve import free_port
@@ -91,6 +92,10 @@ def test_bench_measures_and_keeps_the_verdict(workplace: Path, capfd: pytest.Cap
         assert report["latency"]["p50_ms"] > 0
         assert report["latency"]["runtime"]["provider"] == "CPUExecutionProvider"
         assert report["footprint"]["load_ms"] > 0
+    for folder in folders:
+        curve = json.loads((Path(folder) / "evidence/cost.json").read_bytes())
+        assert curve["digest"] == load_artifact(folder).digest
+        assert curve["neighbours"]["rows"] > 0
 
 
 def test_check_finds_a_flipped_bit(workplace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,9 @@ import numpy as np
 from toolkit.errors import InputError
 from toolkit.spec import Array, Input
 
+# its square still fits float32: beyond, a net answers with infinities, and the fault is the number's
+MAX_DEVIATIONS = 1e18
+
 
 @dataclass(frozen=True)
 class Field:
@@ -73,19 +76,28 @@ class RecordEncoder:
     def _column(self, field: Field, examples: Sequence[Any]) -> Array:
         index = self._index[field.name]
         if field.role == "category":
+            for position, example in enumerate(examples):
+                if isinstance(example.get(field.name), list | dict):
+                    raise InputError(f"input {position}: {field.name} must be one value")
             found = [index.get(str(e[field.name]), -1) + 1 if field.name in e else 0 for e in examples]
             return np.asarray(found, dtype=np.int64)
         if field.role == "number":
             numbers = [_number(e.get(field.name), field, i) for i, e in enumerate(examples)]
-            return ((np.asarray(numbers) - field.mean) / field.deviation).astype(np.float32)
+            with np.errstate(over="ignore"):
+                column = ((np.asarray(numbers) - field.mean) / field.deviation).astype(np.float32)
+            if not (fits := np.abs(column) <= MAX_DEVIATIONS).all():
+                raise InputError(f"input {int(fits.argmin())}: {field.name} is too large a number")
+            return column
         hot = np.zeros((len(examples), len(field.values)), dtype=np.float32)
         for position, example in enumerate(examples):
             members = example.get(field.name) or ()
             if isinstance(members, str) or not isinstance(members, Sequence):
                 raise InputError(f"input {position}: {field.name} must be a list of values")
             for member in members:
-                if (column := index.get(str(member))) is not None:
-                    hot[position, column] = 1.0
+                if isinstance(member, list | dict):
+                    raise InputError(f"input {position}: each of {field.name} must be one value")
+                if (place := index.get(str(member))) is not None:
+                    hot[position, place] = 1.0
         return hot
 
     def files(self) -> dict[str, bytes]:
