@@ -19,6 +19,7 @@ from serving.small_models import TEXTS, picture
 
 from toolkit.artifact import Artifact
 from toolkit.predictor import Predictor
+from toolkit.runners.cancel import Cancel
 from toolkit.serving.app import App
 from toolkit.spec import Array, Arrays
 
@@ -267,7 +268,7 @@ class Held:
     def __init__(self, runner: Any) -> None:
         self.runner, self.release, self.entered = runner, threading.Event(), threading.Event()
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         self.entered.set()
         assert self.release.wait(10)
         logits: Array = self.runner.run(arrays)
@@ -290,7 +291,7 @@ def test_a_late_answer_is_504_and_its_slot_stays_taken(open_app: Open) -> None:
     held = hold(ask)
     problem(ask.post("/v1/classify", json={"inputs": [CANARY]}), 504, "deadline")
     assert ask.app._admission is not None
-    assert ask.app._admission.taken == 1
+    assert ask.app._admission.running == 1
     held.release.set()
 
 
@@ -313,7 +314,7 @@ class Broken:
     def __init__(self, result: Exception | Array) -> None:
         self.result = result
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         if isinstance(self.result, Exception):
             raise self.result
         return self.result

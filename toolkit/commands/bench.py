@@ -32,6 +32,8 @@ def command(
 ) -> None:  # fmt: skip
     """Measure artifacts in process, one row at a time, encoder included, in interleaved rounds.
 
+    What batches cost is measured too, and whether sharing one moves an answer: a server batches by it.
+
     \b
     Example:
       toolkit bench runs/trec-onnx runs/trec-int8 --data trec
@@ -43,6 +45,7 @@ def command(
     from toolkit.measure.latency import measure_interleaved
     from toolkit.predictor import Predictor
     from toolkit.report import REPORT, Report, update_report
+    from toolkit.serving.loading import SERVABLE
     from toolkit.table import print_reports
 
     artifacts = [load_artifact(folder) for folder in folders]
@@ -62,6 +65,8 @@ def command(
     reports = []
     for folder, artifact, latency in zip(folders, artifacts, measured.latencies, strict=True):
         footprint = measure_footprint(folder, split.examples[0], threads=threads)
+        if artifact.core.format in SERVABLE:
+            _store_cost(artifact, split.examples, threads)
         report = update_report(
             folder / EVIDENCE / REPORT,
             Report.of(artifact, facts=latency.facts, latency=latency, footprint=footprint),
@@ -72,6 +77,19 @@ def command(
     if why:
         document["why"] = [_explain(artifact, split.examples, threads) for artifact in artifacts]
     terminal.emit(document, as_json=as_json)
+
+
+def _store_cost(artifact: Artifact, examples: Sequence[Any], threads: int) -> None:
+    """Time batches, and see whether sharing one moves an answer, as a server with batching would."""
+    from toolkit.artifact import EVIDENCE
+    from toolkit.lineage import canonical_json
+    from toolkit.measure.cost import COST, measure_cost
+    from toolkit.predictor import BATCH_SIZE, Predictor
+    from toolkit.staging import write_atomically
+
+    with Predictor.load(artifact, threads=threads, batch_size=BATCH_SIZE) as predictor:
+        curve = measure_cost(predictor, digest=artifact.digest, threads=threads, examples=examples)
+    write_atomically(artifact.folder / EVIDENCE / COST, canonical_json(curve.to_json()))
 
 
 def _explain(artifact: Artifact, examples: Sequence[Any], threads: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from toolkit.runners.cancel import Cancelled
 from toolkit.serving.bodies import ClientLeft
 from toolkit.serving.jobs import Job, Outcome, Run
 from toolkit.serving.problems import not_ready, overloaded, too_late
+from toolkit.serving.served import Served
 from toolkit.serving.settings import Settings
 
 WATCH_AFTER = 0.005  # most answers are there sooner, and spare themselves a task that watches the connection
@@ -38,7 +39,6 @@ class Admission:
         self._idle = 0
         self._closed = False
         self._expected = 0.0
-        self._pace = 1.0
         self._threads = [
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
             for number in range(settings.concurrency)
@@ -57,21 +57,21 @@ class Admission:
         return len(self._running)
 
     @property
-    def wait_ms(self) -> float:
-        """How long a request that came now would wait, as far as it can be known."""
-        return self._expected * self._pace / self._settings.concurrency
+    def expected_ms(self) -> float:
+        """What the work in hand would take by the curves of its models, one job after another."""
+        return self._expected
 
-    @property
-    def full(self) -> bool:
-        """True when even a small request would be turned away."""
-        return self._refuses(0.0)
+    def full(self, served: Served) -> bool:
+        """True when even a small request for `served` would be turned away."""
+        return self._refuses(0.0, served)
 
-    def _refuses(self, cost: float) -> bool:
+    def _refuses(self, cost: float, served: Served) -> bool:
         if not self._expected:
             return False
         if len(self._waiting) >= self._settings.queue + self._idle:
             return True
-        return self.wait_ms + cost * self._pace > self._settings.objective_ms * HEADROOM
+        expected = (self._expected / self._settings.concurrency + cost) * served.pace
+        return expected > self._settings.objective_ms * HEADROOM
 
     async def run(self, job: Job, left: Callable[[], Awaitable[object]] | None = None) -> bytes:
         """The answer to `job`; `left` returns when its client is gone.
@@ -100,7 +100,7 @@ class Admission:
         with self._changed:
             if self._closed:
                 raise not_ready()
-            if self._refuses(job.cost):
+            if self._refuses(job.cost, job.served):
                 raise overloaded()
             future: asyncio.Future[bytes] = loop.create_future()
             self._waiting[job] = future
@@ -164,7 +164,8 @@ class Admission:
             futures = [self._running.pop(job)[1] for job in run.jobs]
             self._expected = max(self._expected - run.cost, 0.0) if self._waiting or self._running else 0.0
             if not run.cancel.cancelled and run.cost:
-                self._pace += PACE_WEIGHT * (milliseconds / run.cost - self._pace)
+                served = run.jobs[0].served
+                served.pace += PACE_WEIGHT * (milliseconds / run.cost - served.pace)
         loop = futures[0].get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, futures, outcomes)

@@ -8,6 +8,8 @@ Source: RFC 9110 (content types, lengths), RFC 7578 (multipart/form-data).
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,10 @@ from toolkit.serving.settings import Settings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+
+# they quote characters of a form and tags of a picture
+for _name in ("python_multipart", "PIL"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 JSON, FORM = "application/json", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff")
@@ -47,7 +53,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise Problem(415, "encoded", "a compressed body is not taken; send it as it is", headers=[CLOSE])
     length = headers.get(b"content-length")
-    if length is not None and (not length.isdigit() or int(length) > settings.max_body_bytes):
+    if length is not None and (not _is_count(length) or int(length) > settings.max_body_bytes):
         raise _too_large(settings)
     try:
         async with asyncio.timeout(settings.body_seconds):
@@ -55,6 +61,11 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
     except TimeoutError:
         raise Problem(408, "slow_body", "the body did not arrive in time", headers=[CLOSE]) from None
     return Body(content, headers.get(b"content-type", JSON.encode()).decode("latin-1"))
+
+
+def _is_count(text: bytes) -> bool:
+    # Python refuses to read a number of more than 4,300 digits, by an error of its own
+    return text.isdigit() and len(text) < 19
 
 
 async def _read(receive: Receive, settings: Settings) -> bytes:
@@ -88,7 +99,42 @@ def parse_json(body: Body) -> dict[str, Any]:
         raise Problem(400, "not_json", "the body is not JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise fault("", "not_an_object", "an object is expected")
+    # every member has its colon: no more colons than members, nothing said twice
+    if body.content.count(b":") > _members(value):
+        _refuse_duplicates(body.content)
     return value
+
+
+def _members(value: dict[str, Any]) -> int:
+    """How many members the objects in `value` have; it may count too few, which costs time only.
+
+    Lists are looked into if an object comes first, so that long rows of numbers are not walked.
+    """
+    count = 0
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        count += len(found)
+        for part in found.values():
+            if type(part) is dict:
+                waiting.append(part)
+            elif type(part) is list and part and type(part[0]) is dict:
+                waiting += [row for row in part if type(row) is dict]
+    return count
+
+
+def _refuse_duplicates(content: bytes) -> None:
+    """Raise `Problem` 400 when an object names a member twice: readers differ in which one they take."""
+    try:
+        # numbers stay text: Python refuses to read one of more than 4,300 digits
+        json.loads(content, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise Problem(400, "too_deep", "the JSON is nested too deeply") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise Problem(400, "duplicate_key", "an object names a member twice; name each once")
 
 
 def unsupported(*allowed: str) -> Problem:
@@ -111,7 +157,7 @@ def parse_form(body: Body, *, max_parts: int) -> list[bytes]:
         parser = multipart.MultipartParser(boundary, form.callbacks())
         parser.write(body.content)
         parser.finalize()
-    except multipart.MultipartParseError:
+    except multipart.FormParserError:  # a boundary too long is one, and no MultipartParseError
         raise Problem(400, "not_multipart", "the body is not multipart/form-data") from None
     if not form.whole:
         raise Problem(400, "not_multipart", "the body ends before its last boundary")

@@ -30,6 +30,8 @@ def describe(served: Served) -> dict[str, Any]:
         "files": {path: entry["sha256"] for path, entry in served.artifact.files.items()},
         "runtime": served.predictor.runner.facts(),
         "settings": served.settings.to_json(),
+        "batching": served.batching.to_json(),
+        **({"deployment": served.deployment()} if served.deployment else {}),
         "toolkit": __version__,
         "evidence": evidence(served),
     }
@@ -66,6 +68,6 @@ def evidence(served: Served) -> dict[str, Any] | None:
         if path.stat().st_size > MAX_EVIDENCE_BYTES:
             return None
         report = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) else None

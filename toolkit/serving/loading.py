@@ -8,22 +8,29 @@ of the collector's walks: without it p99 grows with uptime.
 from __future__ import annotations
 
 import gc
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.artifact import CORE, Artifact, load_artifact
+from toolkit.artifact import CORE, EVIDENCE, Artifact, load_artifact
 from toolkit.core import CASCADE
 from toolkit.errors import ArtifactError
-from toolkit.predictor import Predictor
+from toolkit.machine import describe_machine
+from toolkit.measure.cost import COST, CostCurve, measure_cost
+from toolkit.predictor import BATCH_SIZE, Predictor
+from toolkit.serving.batching import decide_batching
 from toolkit.serving.served import Served
 from toolkit.serving.settings import Settings, settings_from
+from toolkit.signing import require_signature
 from toolkit.spec import Array, Input, Spec
 
 FOLDER_VARIABLE = "TOOLKIT_ARTIFACT"
 SERVABLE = ("onnx", CASCADE)
+MAX_COST_BYTES = 1 << 16
+MEASURED_ROWS = 8  # of a curve that a start has to wait for
 _EXAMPLES: dict[str, Any] = {"text": "a", "image": np.zeros((8, 8), dtype=np.uint8), "recommend": {}}
 
 
@@ -48,12 +55,30 @@ def load_served(folder: Path | str, *, task: str | None = None, settings: Settin
     """
     settings = settings or settings_from()
     artifact = load_artifact(folder)
+    require_signature(artifact)
     check_servable(artifact, task=task)
-    served = Served(Predictor.load(artifact, threads=settings.threads), artifact, settings)
+    stored = stored_cost(artifact, settings)
+    moved_is_known = stored is not None and stored.neighbours is not None and stored.neighbours.harmless
+    together = settings.batching == "always" or (settings.batching == "auto" and moved_is_known)
+    predictor = Predictor.load(artifact, threads=settings.threads, batch_size=BATCH_SIZE if together else None)
+    curve = stored or measure_cost(predictor, digest=artifact.digest, threads=settings.threads, largest=MEASURED_ROWS)
+    source = "toolkit bench" if stored else "when this server started"
+    served = Served(predictor, artifact, settings, decide_batching(predictor, curve, settings, source=source))
     warm(served)
     gc.collect()
     gc.freeze()
     return served
+
+
+def stored_cost(artifact: Artifact, settings: Settings) -> CostCurve | None:
+    """What `toolkit bench` measured of this very artifact on a processor like this one, None if it did not."""
+    path = artifact.folder / EVIDENCE / COST
+    try:
+        curve = CostCurve.from_json(json.loads(path.read_bytes()[:MAX_COST_BYTES]))
+    except (OSError, ValueError, RecursionError, ArtifactError):  # evidence is outside the digest: it may be anything
+        return None
+    here = (artifact.digest, settings.threads, describe_machine().processor)
+    return curve if (curve.digest, curve.threads, curve.processor) == here else None
 
 
 def check_servable(artifact: Artifact, *, task: str | None = None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from toolkit import __version__
 from toolkit.errors import InputError
+from toolkit.runners.cancel import Cancel
 from toolkit.serving.problems import fault
 from toolkit.serving.served import Served
 from toolkit.spec import Array, Input
@@ -47,14 +48,23 @@ def model_metadata(served: Served) -> dict[str, Any]:
     }
 
 
-def infer(served: Served, request: dict[str, Any]) -> dict[str, Any]:
+def rows_of(request: dict[str, Any]) -> int:
+    """How many rows a request says it has, before anything of it is believed; at least 1."""
+    tensors = request.get("inputs")
+    first = tensors[0] if isinstance(tensors, list) and tensors else None
+    shape = first.get("shape") if isinstance(first, dict) else None
+    rows = shape[0] if isinstance(shape, list) and shape else 1
+    return rows if type(rows) is int and rows > 0 else 1
+
+
+def infer(served: Served, request: dict[str, Any], cancel: Cancel | None = None) -> dict[str, Any]:
     """The answer to POST .../infer; raises `Problem` 422 with the pointer of what does not fit."""
     wanted = _outputs(request.get("outputs"))
     arrays = _inputs(served, request.get("inputs"))
     try:
         rows = served.spec.check(arrays)
         served.check_rows(rows, "/inputs")
-        logits = served.run(arrays)
+        logits = served.run(arrays, cancel)
     except InputError as error:
         raise fault("/inputs", "wrong_shape", str(error)) from None
     except Exception as error:

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,10 @@ import toolkit
 from toolkit.artifact import CORE, load_artifact
 from toolkit.errors import InputError, ToolkitError, require
 from toolkit.package import SERVICES, bento_store, services_folder
+from toolkit.serving.keys import KEYS_VARIABLE, read_keys
 from toolkit.serving.loading import FOLDER_VARIABLE, check_servable
 from toolkit.serving.settings import variable
+from toolkit.signing import require_signature
 
 LOOPBACK = "127.0.0.1"
 STOP_SECONDS = 20.0
@@ -37,6 +40,31 @@ class ServerStartError(ToolkitError):
 
 
 @dataclass(frozen=True)
+class Access:
+    """Who may ask and how: a keys file (None: everybody), a certificate and its key (None: no TLS)."""
+
+    keys: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    def check(self) -> None:
+        """Raise `InputError` unless the files are what they should be; a server that starts open must not surprise."""
+        if self.keys is not None:
+            read_keys(self.keys)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InputError("TLS takes a certificate and its key: --tls-cert CERT.pem --tls-key KEY.pem")
+        if self.tls_cert is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key)
+            except OSError as error:  # SSLError is one
+                reason = error.strerror or getattr(error, "reason", "") or "not a pair in PEM"
+                raise InputError(f"{self.tls_cert} and {self.tls_key} cannot be used for TLS: {reason}") from None
+
+
+OPEN = Access()
+
+
+@dataclass(frozen=True)
 class Launch:
     """A command and the environment it runs in."""
 
@@ -44,18 +72,21 @@ class Launch:
     environment: dict[str, str]
 
 
-def prepare(target: str | Path, *, host: str, port: int, threads: int) -> Launch:
+def prepare(target: str | Path, *, host: str, port: int, threads: int, access: Access = OPEN) -> Launch:
     """The command that serves `target`, an artifact folder, the folder of a bento, or a bento's tag.
 
-    Raises `InputError` when it is none of them, `ArtifactError` when the artifact is not whole.
+    Raises `InputError` when it is none of them or `access` names files that cannot be used, `ArtifactError` when
+    the artifact is not whole.
     """
     require("bentoml", extra="serve")
+    access.check()
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", variable("threads"): str(threads)}
     # BentoML sets it for its workers; one from outside would make two servers share their metrics
     environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
     folder = Path(target).expanduser()
     if (folder / CORE).is_file():
         artifact = load_artifact(folder.resolve())
+        require_signature(artifact)
         check_servable(artifact)
         artifact.verify()
         service = SERVICES[artifact.spec.task]
@@ -69,12 +100,19 @@ def prepare(target: str | Path, *, host: str, port: int, threads: int) -> Launch
     else:
         what = [_known_tag(str(target))]
     command = [sys.executable, "-m", "bentoml", "serve", *what, "--host", host, "--port", str(port)]
+    if access.keys is not None:
+        environment[KEYS_VARIABLE] = str(access.keys.resolve())
+    if access.tls_cert is not None and access.tls_key is not None:
+        # the server runs in another folder
+        command += ["--ssl-certfile", str(access.tls_cert.resolve()), "--ssl-keyfile", str(access.tls_key.resolve())]
     return Launch(tuple(command), environment)
 
 
-def serve(target: str | Path, *, host: str = LOOPBACK, port: int = 3000, threads: int = 1) -> NoReturn:
+def serve(
+    target: str | Path, *, host: str = LOOPBACK, port: int = 3000, threads: int = 1, access: Access = OPEN
+) -> NoReturn:
     """Become the server of `target`; raises as `prepare` does, and never returns."""
-    launch = prepare(target, host=host, port=port, threads=threads)
+    launch = prepare(target, host=host, port=port, threads=threads, access=access)
     os.execvpe(launch.command[0], launch.command, launch.environment)
 
 
@@ -105,6 +143,7 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    tls: bool = False
 
     @classmethod
     def start(cls, launch: Launch, *, port: int, log: Path) -> Server:
@@ -114,12 +153,12 @@ class Server:
                 launch.command, env=launch.environment, stdin=subprocess.DEVNULL, stdout=file,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        return cls(process, port, log)
+        return cls(process, port, log, tls="--ssl-certfile" in launch.command)
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{self.port}"
 
     def wait_until_ready(self, seconds: float) -> None:
         """Ask /readyz until it says yes; raises `ServerStartError`."""
@@ -133,6 +172,9 @@ class Server:
 
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=1.0)
+        if self.tls:  # it asks itself, so whose certificate it is says nothing
+            trusting = ssl._create_unverified_context()
+            connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=1.0, context=trusting)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200

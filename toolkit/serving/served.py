@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from toolkit.artifact import Artifact
 from toolkit.errors import InputError
 from toolkit.predictor import Predictor
+from toolkit.runners.cancel import Cancel
+from toolkit.serving.batching import Batching
 from toolkit.serving.problems import MAX_FAULTS, Fault, Problem, fault, invalid
 from toolkit.serving.settings import Settings
 from toolkit.spec import Array, Arrays, softmax
@@ -24,9 +26,11 @@ from toolkit.spec import Array, Arrays, softmax
 class Served:
     """A warmed predictor with a name, a version and the limits it is served under."""
 
-    def __init__(self, predictor: Predictor, artifact: Artifact, settings: Settings) -> None:
-        self.predictor, self.artifact, self.settings = predictor, artifact, settings
+    def __init__(self, predictor: Predictor, artifact: Artifact, settings: Settings, batching: Batching) -> None:
+        self.predictor, self.artifact, self.settings, self.batching = predictor, artifact, settings, batching
         self.spec = artifact.spec
+        self.pace = 1.0  # a running mean of what runs take over what the curve says
+        self.deployment: Callable[[], dict[str, Any]] | None = None  # what it replaced and what shadows it
         self.identity = {"name": artifact.name, "version": self.version, "digest": artifact.digest}
 
     @property
@@ -35,21 +39,21 @@ class Served:
         return self.artifact.digest[:12]
 
     def answer(self, inputs: Any, *, top: int | None = None) -> dict[str, Any]:
-        """`predict` beside what computed it; the body of a 200."""
-        return {"model": self.identity, "predictions": self.predict(inputs, top=top)}
+        """Predictions beside what computed them, the body of a 200; `inputs` as they stand in a request."""
+        return self.reply(self.logits(self.examples(inputs)), top=top)
 
-    def predict(self, inputs: Any, *, top: int | None = None) -> list[dict[str, Any]]:
-        """Label and score of each input, with the `top` most probable labels beside it if asked.
+    def reply(self, logits: Array, *, top: int | None = None) -> dict[str, Any]:
+        """Label and score of each row, with the `top` most probable labels beside it if asked.
 
         For the task recommend: the score of each record, in order; with `top`, the best of them only,
-        ranked, each with the `index` it had. Raises `Problem` 422 for inputs this model cannot take,
-        500 when the model computes something that is not a number.
+        ranked, each with the `index` it had. Raises `Problem` 500 when a logit is not a number.
         """
-        examples = self.examples(inputs)
-        scores = self.scores(examples)
+        scores = self.probabilities(logits)
         if self.spec.task == "recommend":
-            return _ranked(scores[:, -1], top)
-        return _labelled(scores, self.spec.labels, top)
+            predictions = _ranked(scores[:, -1], top)
+        else:
+            predictions = _labelled(scores, self.spec.labels, top)
+        return {"model": self.identity, "predictions": predictions}
 
     def examples(self, inputs: Any) -> list[Any]:
         """Raw examples for the encoder; raises `Problem` 422."""
@@ -71,23 +75,26 @@ class Served:
         if rows > self.settings.max_rows:
             raise fault(pointer, "too_many_rows", f"at most {self.settings.max_rows} rows are taken at once")
 
-    def scores(self, examples: Sequence[Any]) -> Array:
-        """Probabilities, float64 (examples, labels); raises `Problem` as `predict` does."""
+    def logits(self, examples: Sequence[Any], cancel: Cancel | None = None) -> Array:
+        """Float32 (examples, labels); raises `Problem` 422 for examples this model cannot take, `Cancelled`."""
         try:
-            logits = self.predictor.logits(examples)
+            return self.predictor.logits(examples, cancel)
         except InputError:
             faults = self._faults(examples)
             if not faults:
                 raise
             raise invalid(faults) from None
-        return self.probabilities(logits)
 
-    def run(self, arrays: Arrays) -> Array:
+    def scores(self, examples: Sequence[Any]) -> Array:
+        """Probabilities, float64 (examples, labels); raises `Problem` as `logits` and `probabilities` do."""
+        return self.probabilities(self.logits(examples))
+
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         """Logits of typed arrays that `Spec.check` has passed, in runs of the predictor's batch size."""
         rows = self.spec.check(arrays)
         step = self.predictor.batch_size
         parts = [
-            self.predictor.runner.run({name: array[start : start + step] for name, array in arrays.items()})
+            self.predictor.runner.run({name: array[start : start + step] for name, array in arrays.items()}, cancel)
             for start in range(0, rows, step)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
