@@ -2,41 +2,52 @@
 #
 #   toolkit package runs/trec-int8 --name trec
 #   docker build -f Dockerfile -t trec "$(bentoml get trec:latest -o path)"
-#   docker run --rm --read-only --tmpfs /tmp -p 127.0.0.1:3000:3000 trec
+#   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:3000:3000 trec
 #
-# The build context is the bento's own folder. Another bento can be mounted over /bento when it runs, as
-# long as it was packaged beside the same versions. Settings: TOOLKIT_THREADS, TOOLKIT_QUEUE, ... as at /v1/model.
+# `container/build.sh trec:latest` (or an artifact's folder) does the same with whatever engine is here, holds the
+# result against its budget, runs it and asks it. The build context is the bento's own folder.
 #
-# Size budget: 300 MB compressed; the base takes 45 of it. Measure with:
-#   docker save trec | gzip -1 | wc -c
+# What is served can also be mounted, as long as it was packaged beside the same versions:
+#   another bento of toolkit package:   -v BENTO_FOLDER:/bento:ro
+#   an artifact as it is:               -v ARTIFACT_FOLDER:/artifact:ro -e TOOLKIT_ARTIFACT=/artifact
+# The services of all tasks are in every image; packages are those of the bento it was built from, so an image made
+# from a text bento serves any text model or recommender, and one made from an image bento (it has Pillow) all three.
+#
+# One process and no supervisor: when the worker dies the container ends, and whoever runs it starts another.
+# Settings: TOOLKIT_THREADS, TOOLKIT_QUEUE, ... as shown at /v1/model.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 COPY env/python/requirements.txt /tmp/requirements.txt
 # every requirement is pinned, so nothing is resolved; wheels only, so nothing is compiled
 RUN python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --no-deps --only-binary :all: -r /tmp/requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --no-compile --no-deps --only-binary :all: -r /tmp/requirements.txt \
  && /opt/venv/bin/pip check \
  && ! /opt/venv/bin/python -c "import torch" 2>/dev/null \
  && /opt/venv/bin/python -m pip uninstall --yes pip setuptools \
- && find /opt/venv -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
+ && find /opt/venv -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} + \
+ && /opt/venv/bin/python -m compileall -q /opt/venv/lib
+COPY . /bento
+# readable by all and writable by nobody but root, whatever the umask was where it was packaged
+RUN chmod -R u=rwX,go=rX /bento && /opt/venv/bin/python -m compileall -q /bento/src
 
 FROM ${BASE}
-COPY --from=build /opt/venv /opt/venv
-COPY . /bento
 RUN groupadd --system --gid 10001 serve \
- && useradd --system --uid 10001 --gid serve --no-create-home --shell /usr/sbin/nologin serve \
- && /opt/venv/bin/python -m compileall -q /opt/venv/lib /bento/src
+ && useradd --system --uid 10001 --gid serve --no-create-home --shell /usr/sbin/nologin serve
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /bento /bento
 # the root may be read-only: all that is written goes to /tmp
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/bento/src \
     BENTOML_HOME=/tmp/bentoml \
     BENTOML_DO_NOT_TRACK=True \
+    BENTOML_CONTAINERIZED=true \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=2)"]
+  CMD ["python", "-S", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=2)"]
 # inside a container loopback is nobody's: publish the port to 127.0.0.1, as above
-CMD ["bentoml", "serve", "/bento", "--host", "0.0.0.0", "--port", "3000"]
+CMD ["python", "-m", "toolkit.serving.contained", "/bento", "0.0.0.0", "3000"]

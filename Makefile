@@ -56,7 +56,7 @@ format: $(READY)
 # everything a developer needs, as pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,optimize,ray,prune,quantize-aware,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,optimize,ray,prune,quantize-aware,sign,dev]'
 	touch $@
 
 # what a user gets from the wheel alone, without one extra; tests/test_wheel.py looks into it

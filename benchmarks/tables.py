@@ -129,6 +129,52 @@ def replay_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def serving_table(results: Mapping[str, Any]) -> str:
+    """One row a server around the same predictor, then the bars, held or missed."""
+    case, student = results["cases"]["int8"], results["cases"]["student"]
+    small = {row["name"]: row for row in student["servers"]}
+    lines = [
+        "| server | p50 ms | p99 ms | requests/s, 16 conn. | small student/s | p99 at half of peak, first and last third "
+        "| peak goodput/s | goodput at 2x, 5x, 10x of our peak | success | MB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in case["servers"]:
+        if words := row.get("unavailable"):
+            lines.append(f"| {row['name']} | {' '.join(words.split())[:160].replace('|', '/')} |" + " |" * 8)
+            continue
+        steady, memory = row.get("steady"), row["memory"]
+        thirds = [steady[third]["p99_ms"] for third in ("first_third", "last_third")] if steady else []
+        cells = [
+            row["name"], _number(row["lone"]["p50_ms"], 2), _number(row["lone"]["p99_ms"], 2),
+            _number(row["many"]["rate"], 0), _number(small[row["name"]].get("many", {}).get("rate"), 0),
+            ", ".join(_number(value, 1) for value in thirds) or "–", _number(row.get("peak_goodput"), 0),
+            ", ".join(_number(flood["goodput"], 0) for flood in row.get("overload", [])) or "–",
+            f"{100 * min(row['lone']['success_rate'], row['many']['success_rate']):.1f} %", _number(memory["pss_mb"], 0),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    bars = ["| bar | wanted | reached | |", "|---|---:|---:|---|"]
+    bars += [
+        f"| {bar['words']} | {bar['wanted']} | {bar['reached']} | "
+        f"{bar['verdict'] if bar['verdict'] == 'held' else '**' + bar['verdict'] + '**'} |"
+        for bar in results["bars"]
+    ]
+    noise, null = case["noise"], results["null_server"]
+    words = (
+        f"INT8 MiniLM on TREC questions ({case['in_process']['predictor']['p50_ms']:.2f} ms in process), the student "
+        f"{student['in_process']['predictor']['p50_ms']:.2f} ms; server on one core, generator on another, every answer "
+        f"checked, on {results['machine']['processor']}, {results['date'][:10]}. Goodput: right answers within "
+        f"{results['objective_ms']:g} ms of when they were due. The bare application against itself: p50 "
+        f"{noise['p50_ms']['low']:+.2f} to {noise['p50_ms']['high']:+.2f} ms, rate {noise['rate']['low']:.2f} to "
+        f"{noise['rate']['high']:.2f}; without a model {_number(null['lone']['p50_ms'], 2)} ms and "
+        f"{null['many']['rate']:,.0f}/s, which is what HTTP and the generator cost. MB: proportional set size."
+    )
+    return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
 # name of the block in the README -> result files and what writes it of them
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "demo": (("demo.json",), demo_table),

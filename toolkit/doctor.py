@@ -19,7 +19,7 @@ from toolkit.machine import Machine, describe_machine
 
 EXTRAS = {
     "cpu": ("onnxruntime",),
-    "serve": ("bentoml", "uvloop", "httptools", "orjson", "PIL"),
+    "serve": ("bentoml", "cryptography", "uvloop", "httptools", "orjson", "PIL"),
     "train": (
         "torch",
         "transformers",
@@ -34,6 +34,7 @@ EXTRAS = {
     ),
     "optimize": ("optuna", "matplotlib"),
     "ray": ("ray",),
+    "sign": ("model_signing",),
     "prune": ("torch_pruning",),
     "quantize-aware": ("modelopt",),
     "hub": ("datasets",),

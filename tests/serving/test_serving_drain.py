@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
 import signal
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,30 +20,43 @@ from serving.running_server import BODY
 from toolkit.artifact import Artifact
 from toolkit.serving.serve import LOOPBACK, Launch, Server, free_port, prepare
 
-Start = Callable[..., Server]
+
+class Starter:
+    """Starts servers of the text model, each with its own BENTOML_HOME, and stops them all."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self._folder, self._home = folder, home
+        self._started: list[Server] = []
+
+    def __call__(self, *, folder: Path | None = None, **environment: str) -> Server:
+        port = free_port()
+        launch = prepare(folder or self._folder, host=LOOPBACK, port=port, threads=1)
+        surroundings = {**launch.environment, "BENTOML_HOME": str(self._home), **environment}
+        log = self._home / f"log{len(self._started)}"
+        server = Server.start(Launch(launch.command, surroundings), port=port, log=log)
+        self._started.append(server)
+        server.wait_until_ready(60)
+        return server
+
+    def stop(self) -> None:
+        for server in self._started:
+            server.stop()
 
 
 @pytest.fixture
-def start(
-    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Start]:  # fmt: skip
-    """Start a server of the text model with variables of its environment; wait for it unless told not to."""
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-    started: list[Server] = []
+def start(artifacts: dict[str, Artifact], tmp_path: Path) -> Iterator[Starter]:
+    """Servers of one test."""
+    starter = Starter(artifacts["text"].folder, tmp_path)
+    yield starter
+    starter.stop()
 
-    def make(*, folder: Path | None = None, wait: bool = True, **environment: str) -> Server:
-        port = free_port()
-        launch = prepare(folder or artifacts["text"].folder, host=LOOPBACK, port=port, threads=1)
-        launch = Launch(launch.command, {**launch.environment, **environment})
-        server = Server.start(launch, port=port, log=tmp_path / f"log{len(started)}")
-        started.append(server)
-        if wait:
-            server.wait_until_ready(60)
-        return server
 
-    yield make
-    for server in started:
-        server.stop()
+@pytest.fixture(scope="module")
+def server(artifacts: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests whose worker comes back; the last of them ends it."""
+    starter = Starter(artifacts["text"].folder, tmp_path_factory.mktemp("shared"))
+    yield starter(TOOLKIT_DRAIN_SECONDS="0.2")
+    starter.stop()
 
 
 def worker_of(server: Server) -> psutil.Process:
@@ -80,7 +92,7 @@ def ask_until_refused(port: int, outcomes: Counter[str], stop: threading.Event) 
             connection = None
 
 
-def test_sigterm_under_load_loses_nothing(start: Start) -> None:
+def test_sigterm_under_load_loses_nothing(start: Starter) -> None:
     server = start(TOOLKIT_DRAIN_SECONDS="0.5")
     outcomes: Counter[str] = Counter()
     stop = threading.Event()
@@ -105,7 +117,7 @@ def test_sigterm_under_load_loses_nothing(start: Start) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_second_signal_ends_it_at_once(start: Start) -> None:
+def test_a_second_signal_ends_it_at_once(start: Starter) -> None:
     server = start(TOOLKIT_DRAIN_SECONDS="30")
     worker = worker_of(server)
     server.process.send_signal(signal.SIGTERM)
@@ -119,8 +131,16 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert psutil.wait_procs([worker], timeout=2)[1] == []
 
 
-def test_a_killed_worker_is_replaced_and_nobody_is_told_ready_meanwhile(start: Start) -> None:
-    server = start()
+def test_the_control_socket_is_nobody_elses(server: Server) -> None:
+    supervisor = psutil.Process(server.process.pid)
+    listening = [item.laddr.port for item in supervisor.net_connections("inet") if item.status == psutil.CONN_LISTEN]
+    assert listening == [server.port]
+    sockets = [Path(item.laddr) for item in supervisor.net_connections("unix") if "toolkit-control-" in str(item.laddr)]
+    assert sockets
+    assert all(path.parent.stat().st_mode & 0o077 == 0 for path in sockets)
+
+
+def test_a_killed_worker_is_replaced_and_nobody_is_told_ready_meanwhile(server: Server) -> None:
     worker = worker_of(server)
     worker.kill()
     started = time.monotonic()
@@ -134,8 +154,7 @@ def test_a_killed_worker_is_replaced_and_nobody_is_told_ready_meanwhile(start: S
     assert httpx.post(f"{server.url}/v1/classify", json={"inputs": ["who"]}).status_code == 200
 
 
-def test_a_worker_that_is_told_to_end_is_replaced_without_a_refusal(start: Start) -> None:
-    server = start(TOOLKIT_DRAIN_SECONDS="0.2")
+def test_a_worker_that_is_told_to_end_is_replaced_without_a_refusal(server: Server) -> None:
     worker = worker_of(server)
     worker.terminate()
     worker.wait(10)
@@ -144,8 +163,22 @@ def test_a_worker_that_is_told_to_end_is_replaced_without_a_refusal(start: Start
         assert early.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
+def test_workers_that_die_young_are_not_started_for_ever(server: Server) -> None:
+    killed: set[int] = set()
+    deadline = time.monotonic() + 30
+    while server.process.poll() is None and time.monotonic() < deadline:
+        for child in psutil.Process(server.process.pid).children():
+            if child.pid not in killed:
+                killed.add(child.pid)
+                child.kill()
+        time.sleep(0.05)
+    assert server.process.wait(1) == 1
+    assert len(killed) == 5
+    assert "no other is started" in server.log_tail()
+
+
 def test_a_worker_that_cannot_start_again_ends_the_server_with_its_error(
-    start: Start, artifacts: dict[str, Artifact], tmp_path: Path
+    start: Starter, artifacts: dict[str, Artifact], tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(artifacts["text"].folder, folder)
@@ -160,33 +193,8 @@ def test_a_worker_that_cannot_start_again_ends_the_server_with_its_error(
     assert "No active process" not in tail
 
 
-def test_in_a_container_the_server_ends_with_its_worker(start: Start) -> None:
+def test_in_a_container_the_server_ends_with_its_worker(start: Starter) -> None:
     server = start(BENTOML_CONTAINERIZED="true")
     worker_of(server).kill()
     assert server.process.wait(3) == 1
     assert "Traceback" not in server.log_tail()
-
-
-def test_workers_that_die_young_are_not_started_for_ever(start: Start) -> None:
-    server = start()
-    killed: set[int] = set()
-    deadline = time.monotonic() + 30
-    while server.process.poll() is None and time.monotonic() < deadline:
-        for child in psutil.Process(server.process.pid).children():
-            if child.pid not in killed:
-                killed.add(child.pid)
-                child.kill()
-        time.sleep(0.05)
-    assert server.process.wait(1) == 1
-    assert len(killed) == 5
-    assert "no other is started" in server.log_tail()
-
-
-def test_the_control_socket_is_nobody_elses(start: Start) -> None:
-    server = start()
-    supervisor = psutil.Process(server.process.pid)
-    listening = [item.laddr.port for item in supervisor.net_connections("inet") if item.status == psutil.CONN_LISTEN]
-    assert listening == [server.port]
-    folders = [path for path in Path("/tmp").glob("toolkit-control-*") if path.stat().st_uid == os.getuid()]
-    assert folders
-    assert all(path.stat().st_mode & 0o077 == 0 for path in folders)

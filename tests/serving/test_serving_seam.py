@@ -7,23 +7,35 @@ import inspect
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import _bentoml_impl.server.app
 import _bentoml_impl.server.serving
 import _bentoml_impl.worker.service
+import bentoml._internal.utils.circus as circus_of_bentoml
 import bentoml.serving
+import circus.arbiter
+import circus.controller
+import circus.sighandler
+import circus.watcher
 import httptools
+import prometheus_client
 import uvicorn
 import uvloop
 from _bentoml_sdk.service.factory import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import toolkit
 from toolkit.package import services_folder
 from toolkit.serving import seam
 from toolkit.serving.app import App
+from toolkit.serving.connections import GuardedProtocol
+from toolkit.serving.metrics import PrometheusObserver
+from toolkit.serving.supervisor import FrontedArbiter, forget_gauges
 
 
 def test_this_is_the_version_it_was_written_against() -> None:
@@ -42,7 +54,7 @@ def test_a_service_may_be_of_another_class_and_stays_a_service() -> None:
     assert Contract.config["workers"] == 1
 
 
-def test_a_worker_serves_what_to_asgi_returns_and_leaves_loop_and_parser_to_uvicorn() -> None:
+def test_a_worker_serves_what_to_asgi_returns_and_leaves_the_loop_to_uvicorn() -> None:
     source = inspect.getsource(_bentoml_impl.worker.service)
     assert "asgi_app = service.to_asgi(is_main=" in source
     assert "app=asgi_app," in source
@@ -87,3 +99,86 @@ def test_a_worker_is_not_tracked_and_logs_no_access() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "True False", done.stderr
+
+
+def test_a_worker_takes_config_and_server_from_uvicorn_when_it_has_the_application() -> None:
+    source = inspect.getsource(_bentoml_impl.worker.service)
+    assert _bentoml_impl.worker.service.__name__ == seam.WORKER
+    assert f'"{seam.WORKER}"' in inspect.getsource(_bentoml_impl.server.serving)
+    assert source.index("service.to_asgi(") < source.index("config = uvicorn.Config(")
+    assert "uvicorn.Server(config).run(sockets=[socket])" in source
+    assert "server_header=False" in source
+    assert not seam.is_worker()
+
+
+def test_a_supervisor_takes_its_arbiter_from_a_module_after_it_has_the_service() -> None:
+    serve = inspect.getsource(_bentoml_impl.server.serving.serve_http)
+    assert serve.index("svc = load(") < serve.index("create_standalone_arbiter(**")
+    create = inspect.getsource(circus_of_bentoml.create_standalone_arbiter)
+    assert "ThreadedArbiter if threaded else Arbiter" in create
+    for name in ("endpoint=", "pubsub_endpoint=", "check_delay="):
+        assert name in create
+    assert circus_of_bentoml.Arbiter is FrontedArbiter
+    assert "respawn=not running_inside_container()" in inspect.getsource(bentoml.serving.create_watcher)
+
+
+def test_circus_has_the_hooks_and_the_ways_to_end_that_the_supervisor_uses() -> None:
+    arbiter = inspect.getsource(circus.arbiter.Arbiter)
+    assert "self.ctrl = Controller(" in arbiter
+    assert "self.sockets = CircusSockets(sockets)" in arbiter
+    assert "No active process found for watcher." in arbiter
+    assert "self.sys_hdl = SysHandler(self)" in inspect.getsource(circus.controller.Controller)
+    handler = inspect.getsource(circus.sighandler.SysHandler)
+    assert all(f"def handle_{name}(self):\n        self.quit()" in handler for name in ("int", "term", "quit"))
+    watcher = inspect.getsource(circus.watcher.Watcher)
+    assert "self.call_hook('after_reap', process_status=process_status, **msg)" in watcher
+    assert "self.call_hook('after_spawn', pid=process.pid)" in watcher
+    assert "if self.respawn:" in watcher
+
+
+def test_uvicorn_has_what_the_protocol_and_the_server_override() -> None:
+    protocol = inspect.getsource(HttpToolsProtocol)
+    for name in (
+        "self.connections.add(self)", "self.parser.feed_data(data)", "self._unset_keepalive_if_required()",
+        "self.flow.pause_reading()", "self.pipeline", "self.expect_100_continue", "self.cycle.response_complete",
+    ):  # fmt: skip
+        assert name in protocol, name
+    assert set(vars(GuardedProtocol)) & set(vars(HttpToolsProtocol)) >= {
+        "connection_made", "data_received", "on_message_begin", "on_headers_complete", "shutdown",
+    }  # fmt: skip
+    server = inspect.getsource(uvicorn.Server)
+    for name in (
+        "await self.lifespan.startup()", "should_exit = await self.on_tick(counter)", "await self.shutdown(sockets",
+        "signal.signal(sig, self.handle_exit)", "connection.shutdown()", "self._captured_signals",
+    ):  # fmt: skip
+        assert name in server, name
+    assert "ssl_context_factory" in inspect.signature(uvicorn.Config).parameters
+
+
+def test_a_queue_of_a_dead_worker_is_forgotten(tmp_path: Path) -> None:
+    for name in ("gauge_livesum_7.db", "gauge_livesum_8.db", "counter_7.db"):
+        (tmp_path / name).touch()
+    forget_gauges(str(tmp_path), 7)
+    assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_8.db", "counter_7.db"}
+
+
+def test_the_metrics_count_what_was_dropped_and_read_the_depth_when_asked() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    client = SimpleNamespace(
+        **{name: partial(getattr(prometheus_client, name), registry=registry)
+           for name in ("Histogram", "Counter", "Gauge")}
+    )  # fmt: skip
+    observer = PrometheusObserver(client)
+    depth = [3]
+    observer.queue_depth(lambda: depth[0])
+    observer.refused()
+    observer.expired(4)
+    observer.left(2)
+    observer("classify", 503, "overloaded", 0.0)
+    observer.refresh()
+    depth[0] = 5
+    dropped = {reason: registry.get_sample_value("toolkit_rows_dropped_total", {"reason": reason})
+               for reason in ("refused", "expired", "left")}  # fmt: skip
+    assert dropped == {"refused": 1, "expired": 4, "left": 2}
+    assert registry.get_sample_value("toolkit_queue_depth") == 3
+    assert registry.get_sample_value("toolkit_problems_total", {"route": "classify", "code": "overloaded"}) == 1
