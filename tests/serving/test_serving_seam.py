@@ -131,7 +131,9 @@ def test_circus_has_the_hooks_and_the_ways_to_end_that_the_supervisor_uses() -> 
     handler = inspect.getsource(circus.sighandler.SysHandler)
     assert all(f"def handle_{name}(self):\n        self.quit()" in handler for name in ("int", "term", "quit"))
     watcher = inspect.getsource(circus.watcher.Watcher)
-    assert "self.call_hook('after_reap', process_status=process_status, **msg)" in watcher
+    reap = inspect.getsource(circus.watcher.Watcher.reap_process)
+    assert '"exit_code": exit_code}' in reap
+    assert "self.call_hook('after_reap', process_status=process_status, **msg)" in reap
     assert "self.call_hook('after_spawn', pid=process.pid)" in watcher
     assert "if self.respawn:" in watcher
 

@@ -63,7 +63,7 @@ def test_tls_1_3_is_served_and_1_2_is_not(artifacts: dict[str, Artifact], pair: 
                 f"{url}/v1/classify", json={"inputs": ["who"]}, verify=trusting(pair, ssl.TLSVersion.TLSv1_3)
             )
             assert answer.status_code == 200
-        with pytest.raises(httpx.ConnectError, match=r"(?i)version|alert"):
+        with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/livez", verify=trusting(pair, ssl.TLSVersion.TLSv1_2))
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://{LOOPBACK}:{here.port}/livez")

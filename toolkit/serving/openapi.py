@@ -224,7 +224,8 @@ def _member(field: Field) -> Schema:
         far = 0.99 * MAX_DEVIATIONS * field.deviation
         bounds = {"minimum": field.mean - far, "maximum": field.mean + far}
         return {"type": ["number", "null"], **bounds, "description": f"Of the {field.side}; missing is {field.mean:g}."}
-    known = {"examples": list(field.values[:MAX_EXAMPLES])} if field.values else {}
+    # what describes a person is nobody else's: an identifier of a user stands in no document
+    known = {"examples": list(field.values[:MAX_EXAMPLES])} if field.values and field.side != "user" else {}
     value: Schema = {"type": ["string", "integer"], **known}
     if field.role == "set":
         return {"type": ["array", "null"], "items": value, "description": f"Of the {field.side}; several values."}
