@@ -134,8 +134,8 @@ def serving_table(results: Mapping[str, Any]) -> str:
     case, student = results["cases"]["int8"], results["cases"]["student"]
     small = {row["name"]: row for row in student["servers"]}
     lines = [
-        "| server | p50 ms | p99 ms | requests/s, 16 conn. | small student/s | p99 at half of peak, first and last third "
-        "| peak goodput/s | goodput at 2x, 5x, 10x of our peak | success | MB |",
+        "| server | p50 ms | p99 ms | requests/s, 16 conn. | small student/s | p99 at half of peak, first and last "
+        "third | peak goodput/s | goodput at 2x, 5x, 10x of our peak | success | MB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in case["servers"]:
@@ -149,7 +149,8 @@ def serving_table(results: Mapping[str, Any]) -> str:
             _number(row["many"]["rate"], 0), _number(small[row["name"]].get("many", {}).get("rate"), 0),
             ", ".join(_number(value, 1) for value in thirds) or "–", _number(row.get("peak_goodput"), 0),
             ", ".join(_number(flood["goodput"], 0) for flood in row.get("overload", [])) or "–",
-            f"{100 * min(row['lone']['success_rate'], row['many']['success_rate']):.1f} %", _number(memory["pss_mb"], 0),
+            f"{100 * min(row['lone']['success_rate'], row['many']['success_rate']):.1f} %",
+            _number(memory["pss_mb"], 0),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     bars = ["| bar | wanted | reached | |", "|---|---:|---:|---|"]
@@ -161,8 +162,8 @@ def serving_table(results: Mapping[str, Any]) -> str:
     noise, null = case["noise"], results["null_server"]
     words = (
         f"INT8 MiniLM on TREC questions ({case['in_process']['predictor']['p50_ms']:.2f} ms in process), the student "
-        f"{student['in_process']['predictor']['p50_ms']:.2f} ms; server on one core, generator on another, every answer "
-        f"checked, on {results['machine']['processor']}, {results['date'][:10]}. Goodput: right answers within "
+        f"{student['in_process']['predictor']['p50_ms']:.2f} ms; server on one core, generator on another, every "
+        f"answer checked, on {results['machine']['processor']}, {results['date'][:10]}. Goodput: right answers within "
         f"{results['objective_ms']:g} ms of when they were due. The bare application against itself: p50 "
         f"{noise['p50_ms']['low']:+.2f} to {noise['p50_ms']['high']:+.2f} ms, rate {noise['rate']['low']:.2f} to "
         f"{noise['rate']['high']:.2f}; without a model {_number(null['lone']['p50_ms'], 2)} ms and "

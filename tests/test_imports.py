@@ -29,7 +29,7 @@ ORDER = (
     ("compress",),
     ("comparison", "stages"),
     ("optimize",),
-    ("package", "serving", "doctor"),
+    ("package", "serving", "kubernetes", "doctor"),
     ("served_check",),
     ("demo",),
     ("terminal",),
@@ -39,7 +39,7 @@ RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
                  "core", "golden", "sealing", "wire_format", "onnx_messages", "graph_policy",
                  "artifact", "signing", "copies", "predictor", "cascade", "judge", "measure", "report", "table", "card",
-                 "comparison", "package", "serving", "served_check", "doctor")  # fmt: skip
+                 "comparison", "package", "serving", "kubernetes", "served_check", "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"
 

@@ -133,7 +133,7 @@ def test_circus_has_the_hooks_and_the_ways_to_end_that_the_supervisor_uses() -> 
     watcher = inspect.getsource(circus.watcher.Watcher)
     reap = inspect.getsource(circus.watcher.Watcher.reap_process)
     assert '"exit_code": exit_code}' in reap
-    assert "self.call_hook('after_reap', process_status=process_status, **msg)" in reap
+    assert 'self.call_hook("after_reap", process_status=process_status, **msg)' in reap
     assert "self.call_hook('after_spawn', pid=process.pid)" in watcher
     assert "if self.respawn:" in watcher
 

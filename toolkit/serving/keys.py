@@ -3,10 +3,10 @@
 Only the SHA-256 of a key is stored; a key has 256 random bits, so nothing slower would protect it any better. All
 stored digests are compared, each in constant time, so that an answer's time says nothing about them. The file is
 looked at again at most once a second, and a broken one leaves the keys as they were: a key is withdrawn by taking
-it out of the file, without a restart. Cost: 3 µs a request with one key, 0.2 µs for each further one.
+it out of the file, without a restart. Cost: 5 µs for a wrong key among four, refusal included.
 
 Source: RFC 6750 (bearer tokens), RFC 9110 section 11.6.1 (WWW-Authenticate). Limit: a key that is sent without
-TLS can be read on its way; the server says so when it starts that way on another address than loopback.
+TLS can be read on its way.
 """
 
 from __future__ import annotations

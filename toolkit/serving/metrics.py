@@ -6,9 +6,8 @@ A gauge cannot call a function there, so the queue's depth is read when the metr
 | name | labels | what |
 |---|---|---|
 | toolkit_request_seconds | route, status | histogram, from 0.1 ms |
-| toolkit_problems_total | route, code | requests answered by a problem document |
+| toolkit_problems_total | route, code | requests that got no answer: overloaded, deadline, client_left, ... |
 | toolkit_queue_depth | | requests that wait, when asked |
-| toolkit_rows_dropped_total | reason | rows refused, expired in the queue, or left by their client |
 """
 
 from __future__ import annotations
@@ -29,12 +28,8 @@ class PrometheusObserver:
             labelnames=["route", "status"], buckets=BUCKETS,
         )  # fmt: skip
         self._problems = client.Counter(
-            name="toolkit_problems_total", documentation="Requests answered by a problem document.",
+            name="toolkit_problems_total", documentation="Requests that got a problem in place of an answer.",
             labelnames=["route", "code"],
-        )  # fmt: skip
-        self._rows = client.Counter(
-            name="toolkit_rows_dropped_total", documentation="Rows refused, expired or left before they were run.",
-            labelnames=["reason"],
         )  # fmt: skip
         self._depth = client.Gauge(
             name="toolkit_queue_depth", documentation="Requests that wait.", multiprocess_mode="livesum"
@@ -54,18 +49,6 @@ class PrometheusObserver:
     def queue_depth(self, read: Callable[[], int]) -> None:
         """Ask `read` for the depth whenever the metrics are asked for."""
         self._read_depth = read
-
-    def refused(self, rows: int = 1) -> None:
-        """So many rows found no room in the queue."""
-        self._rows.labels(reason="refused").inc(rows)
-
-    def expired(self, rows: int = 1) -> None:
-        """So many rows were late before they were run."""
-        self._rows.labels(reason="expired").inc(rows)
-
-    def left(self, rows: int = 1) -> None:
-        """So many rows were dropped since their client had left."""
-        self._rows.labels(reason="left").inc(rows)
 
     def refresh(self) -> None:
         """Bring the gauges up to date; called before they are shown."""

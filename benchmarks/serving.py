@@ -1,0 +1,381 @@
+"""Our server beside a bare uvicorn application, plain BentoML, FastAPI, LitServe and MLServer, around one predictor.
+
+    python -m benchmarks.serving                (make serving; about 30 minutes)
+    python -m benchmarks.serving --quick        (2 minutes and a half, to see that it works; its numbers decide nothing)
+
+Servers run on core 0 with one thread, the load generator on core 1. Rounds at one and at sixteen connections are
+interleaved between all servers, the first one twice (its two values are the noise floor). Then each server alone:
+open Poisson arrivals at half of its own peak, a ladder of rates up to its peak, and two, five and ten times our peak.
+Every answer is checked against the process's own predictor. Writes `benchmarks/results/serving.json` and
+`serving.svg`; what was measured before a crash is taken from `runs/serving` when nothing has changed. Leaves 0 also
+when a bar is missed: the file says so.
+
+Peak is the rate at sixteen connections. Goodput counts right answers within the objective, from when they were due.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import toolkit
+from benchmarks.peers.servers import BARE, BENTOML, EMPTY, OURS, PEERS, Peer, PeerUnavailableError, Running, running
+from benchmarks.serving_bars import bars
+from benchmarks.serving_plot import plot
+from toolkit.artifact import load_artifact
+from toolkit.data.loading import load_data
+from toolkit.machine import describe_machine
+from toolkit.measure.conditions import Watch
+from toolkit.measure.latency import measure_latency
+from toolkit.measure.load import Request, run_closed, run_open
+from toolkit.measure.load_samples import Samples
+from toolkit.measure.samples import PERCENTILES, percentile_ms
+from toolkit.predictor import Prediction, Predictor
+from toolkit.staging import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+WORK = Path("runs/serving")
+ROWS = 256
+MANY = 16  # connections
+CONNECTIONS = 512  # of open arrivals
+TIMEOUT = 5.0
+RECOVERED = 0.99  # share of right answers within the objective in a second that is called normal
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds of each phase; `lone` and `many` of each of `rounds`."""
+
+    rounds: int
+    lone: float
+    many: float
+    steady: float
+    step: float
+    overload: float
+    after: float
+
+
+FULL = Plan(rounds=5, lone=2.5, many=2.5, steady=120.0, step=6.0, overload=8.0, after=7.0)
+QUICK = Plan(rounds=2, lone=0.4, many=0.4, steady=2.0, step=0.6, overload=1.0, after=2.0)
+LADDER = (0.25, 0.75, 0.9, 1.0)
+OVERLOAD = (2, 5, 10)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An artifact, the questions to ask it and the right answers; `alone` has the long phases too."""
+
+    name: str
+    artifact: Path
+    questions: Sequence[str]
+    answers: Sequence[Prediction]
+    alone: bool
+
+    def requests(self, peer: Peer) -> list[Request]:
+        """What `peer` is asked."""
+        return [peer.request(text, right) for text, right in zip(self.questions, self.answers, strict=True)]
+
+
+class Ledger:
+    """What is measured, kept line by line, so that a run that broke goes on where it was."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path, self._found = path, dict[str, Any]()
+        lines = path.read_text().splitlines() if path.is_file() else []
+        if lines[:1] == [key]:
+            with contextlib.suppress(ValueError):  # the last line of a run that was killed while it wrote
+                for line in lines[1:]:
+                    self._found |= json.loads(line)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([key, *(json.dumps({name: value}) for name, value in self._found.items()), ""]))
+        self.resumed = len(self._found)
+
+    def take(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What is known under `name`, else what `measure` says."""
+        if name not in self._found:
+            print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
+            self._found[name] = measure()
+            with self._path.open("a") as file:
+                file.write(json.dumps({name: self._found[name]}) + "\n")
+        return self._found[name]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run: how long, on which core the servers stand, where they write, and what they must keep to."""
+
+    plan: Plan
+    core: int | None
+    folder: Path
+    objective_ms: float
+    seed: int
+    ledger: Ledger
+
+    def start(self, peer: Peer, case: Case) -> contextlib.AbstractContextManager[Running]:
+        """The peer around the case's artifact."""
+        return running(
+            peer, case.artifact, case.requests(peer), core=self.core, folder=self.folder,
+            objective_ms=self.objective_ms,
+        )  # fmt: skip
+
+    def run_case(self, case: Case) -> dict[str, Any]:
+        """All phases of all servers."""
+        rounds = self.ledger.take(f"{case.name}/rounds", lambda: self.rounds(case))
+        rows: list[dict[str, Any]] = rounds["servers"]
+        ours = next(row for row in rows if row["name"] == OURS)
+        for peer, row in zip(PEERS, rows, strict=True):
+            if case.alone and peer.alone and "unavailable" not in row and "unavailable" not in ours:
+                row |= self.ledger.take(
+                    f"{case.name}/{peer.name}",
+                    partial(self.alone, case, peer, row["many"]["rate"], ours["many"]["rate"]),
+                )
+        return {**rounds, "name": case.name, "artifact": _facts(case), "servers": rows}
+
+    def rounds(self, case: Case) -> dict[str, Any]:
+        """One connection and sixteen, interleaved between all servers that start; BARE again at each round's end."""
+        watch, words = Watch(), dict[str, str]()
+        with contextlib.ExitStack() as stack:
+            up: list[Running] = []
+            for peer in PEERS:
+                try:
+                    up.append(stack.enter_context(self.start(peer, case)))
+                except PeerUnavailableError as error:
+                    words[peer.name] = str(error)
+            idle = _idle_share(up)
+            found: dict[str, list[tuple[Samples, Samples]]] = {}
+            for one in up:
+                self._closed(case, one, 1, 0.3)  # warm, not counted
+            for number in range(self.plan.rounds):
+                order = up[1:] if number % 2 == 0 else up[:0:-1]
+                for name, one in [(up[0].peer.name, up[0]), *((one.peer.name, one) for one in order), ("again", up[0])]:
+                    pair = self._closed(case, one, 1, self.plan.lone), self._closed(case, one, MANY, self.plan.many)
+                    found.setdefault(name, []).append(pair)
+            memory = {one.peer.name: one.memory_mb() | {"start_seconds": one.start_seconds} for one in up}
+        floor = found[up[0].peer.name]
+        rows = []
+        for peer in PEERS:
+            row: dict[str, Any] = {"name": peer.name, "words": peer.words}
+            if peer.name in words:
+                row["unavailable"] = words[peer.name]
+            elif not all(part.right.any() for pair in found[peer.name] for part in pair):
+                status = [dict(pair[1].summary()["by_status"]) for pair in found[peer.name]]
+                row["unavailable"] = f"a round had no right answer; by status at {MANY} connections: {status}"
+            else:
+                row |= {**_compared(found[peer.name], floor), "memory": memory[peer.name]}
+            rows.append(row)
+        return {
+            "servers": rows, "noise": _compared(found["again"], floor)["over_bare"],
+            "idle_share": idle, "conditions": watch.conditions().to_json(),
+        }  # fmt: skip
+
+    def _closed(self, case: Case, one: Running, connections: int, seconds: float) -> Samples:
+        return run_closed(
+            one.url, case.requests(one.peer), connections=connections, seconds=seconds, timeout=TIMEOUT, seed=self.seed
+        )
+
+    def alone(self, case: Case, peer: Peer, peak: float, our_peak: float) -> dict[str, Any]:
+        """Half of peak for long, the ladder, and overload with what follows it; on a server freshly started."""
+        with self.start(peer, case) as one:
+            requests = case.requests(peer)
+
+            def offer(rate: float, seconds: float) -> Samples:
+                return run_open(
+                    one.url, requests, rate=rate, seconds=seconds, connections=CONNECTIONS, timeout=TIMEOUT,
+                    seed=self.seed,
+                )  # fmt: skip
+
+            watch = Watch()
+            self._closed(case, one, MANY, 1.0)
+            steady = offer(0.5 * peak, self.plan.steady).summary(self.objective_ms)
+            ladder = [
+                {"share": share, "offered": share * peak}
+                | offer(share * peak, self.plan.step).summary(self.objective_ms)
+                for share in LADDER
+            ]
+            overload = []
+            for times in OVERLOAD:
+                flood = offer(times * our_peak, self.plan.overload)
+                ended = flood.start + max(float(flood.finished.max()), self.plan.overload)
+                after = offer(0.5 * our_peak, self.plan.after)
+                row = {"times": times, "offered": times * our_peak, **flood.summary(self.objective_ms)}
+                row["normal_after_seconds"] = _normal_after(after, self.objective_ms, after.start - ended)
+                overload.append(row)
+                time.sleep(0.5)
+            best = max(step["goodput"] for step in [steady, *ladder])
+            return {
+                "steady": steady, "ladder": ladder, "overload": overload, "peak_goodput": best,
+                "memory_after": one.memory_mb(), "conditions": watch.conditions().to_json(),
+            }  # fmt: skip
+
+
+def _compared(rounds: Sequence[tuple[Samples, Samples]], floor: Sequence[tuple[Samples, Samples]]) -> dict[str, Any]:
+    """Both loads of one server, and against the bare application round by round (median, least, most)."""
+    lone, many = [one for one, _ in rounds], [other for _, other in rounds]
+    more = [_p50(a) - _p50(b) for a, (b, _) in zip(lone, floor, strict=True)]
+    ratio = [a.rate() / b.rate() for a, (_, b) in zip(many, floor, strict=True)]
+    return {
+        "lone": _pooled(lone),
+        "many": _pooled(many),
+        "over_bare": {"p50_ms": _spread(more), "rate": _spread(ratio)},
+    }
+
+
+def _pooled(parts: Sequence[Samples]) -> dict[str, Any]:
+    asked, right = sum(len(part) for part in parts), sum(int(part.right.sum()) for part in parts)
+    times = np.concatenate([part.latency_ms[part.right] for part in parts])
+    nanoseconds = (times * 1e6).astype(np.int64).tolist()
+    return {
+        "asked": asked, "right": right, "wrong": sum(int(part.wrong.sum()) for part in parts),
+        "success_rate": right / asked, "rate": statistics.median(part.rate() for part in parts),
+        **{name: percentile_ms(nanoseconds, name) for name in PERCENTILES},
+        "rounds_p50_ms": [_p50(part) for part in parts], "rounds_rate": [part.rate() for part in parts],
+    }  # fmt: skip
+
+
+def _p50(samples: Samples) -> float:
+    return float(np.median(samples.latency_ms[samples.right]))
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+def _normal_after(after: Samples, objective_ms: float, gap: float) -> float | None:
+    """Seconds since the flood's last answer until everything due in each later half second was as it should be."""
+    good = after.right & (after.latency_ms <= objective_ms)
+    normal = None
+    for half in range(int(2 * after.seconds) - 1, -1, -1):
+        due = (after.scheduled >= half / 2) & (after.scheduled < (half + 1) / 2)
+        if due.any() and good[due].mean() < RECOVERED:
+            break
+        normal = gap + half / 2
+    return normal
+
+
+def _idle_share(up: Sequence[Running]) -> dict[str, float]:
+    """The share of a core that each server uses while nobody asks it anything."""
+    before = [one.processor_seconds() for one in up]
+    time.sleep(2.0)
+    return {one.peer.name: (one.processor_seconds() - old) / 2 for one, old in zip(up, before, strict=True)}
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    artifact = load_artifact(case.artifact)
+    return {"name": artifact.name, "digest": artifact.digest, "precision": artifact.core.precision,
+            "depends_on_batch": artifact.depends_on_batch, "questions": len(case.questions)}  # fmt: skip
+
+
+def read_case(name: str, folder: Path, texts: Sequence[str], *, alone: bool) -> Case:
+    """The artifact's own answers to `texts`, one at a time."""
+    with Predictor.load(folder) as predictor:
+        answers = [predictor([text])[0] for text in texts]
+    return Case(name, folder.resolve(), texts, answers, alone)
+
+
+def in_process(case: Case, seconds: float) -> dict[str, Any]:
+    """The lower rungs of the ladder: the predictor, and its runner alone, called one row at a time."""
+    with Predictor.load(case.artifact) as predictor:
+        whole = measure_latency(predictor, case.questions, seconds=seconds).to_json()
+        arrays = [predictor.encoder.encode([text]) for text in case.questions]
+        times = []
+        for _ in range(max(1, 1024 // len(arrays))):
+            for one in arrays:
+                start = time.perf_counter_ns()
+                predictor.runner.run(one)
+                times.append(time.perf_counter_ns() - start)
+    return {"predictor": whole, "runner": {name: percentile_ms(times, name) for name in PERCENTILES}}
+
+
+def null_server(bench: Bench, case: Case) -> dict[str, Any]:
+    """What the generator and HTTP cost without any model."""
+    empty = replace(case, answers=[Prediction("none", 1.0)] * len(case.questions))
+    with bench.start(EMPTY, empty) as one:
+        lone = bench._closed(empty, one, 1, max(1.0, bench.plan.lone)).summary()
+        many = bench._closed(empty, one, MANY, max(1.0, bench.plan.many)).summary()
+    return {"lone": lone, "many": many}
+
+
+def _key(plan: Plan, cases: Sequence[Case], options: Mapping[str, Any]) -> str:
+    here = Path(__file__).parent
+    sources = sorted(
+        [*Path(toolkit.__file__).parent.glob("serving/*.py"), *here.glob("serving*.py"), *here.glob("peers/**/*.py")]
+    )
+    parts = [asdict(plan), dict(options), [load_artifact(case.artifact).digest for case in cases],
+             [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _cores() -> tuple[int | None, int | None]:
+    """The server's core and the generator's; None for both where there is but one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
+
+
+def main() -> int:
+    """Measure, write the result and the plot, print the bars."""
+    parser = argparse.ArgumentParser(prog="benchmarks.serving", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--artifact", type=Path, default=Path("runs/demo/baseline-int8"), help="INT8 MiniLM on TREC")
+    parser.add_argument("--student", type=Path, default=WORK / "student", help="a model of 0.3 ms at most")
+    parser.add_argument("--objective", type=float, default=100.0, metavar="MS", help="p99 that must be kept")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="seconds each; writes runs/serving/quick.json only")
+    parser.add_argument("--out", type=Path, help="where the result goes; the plot stands beside it")
+    options = parser.parse_args()
+    # stopped by a signal it must still stop its servers
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    plan = QUICK if options.quick else FULL
+    out = options.out or (WORK / "quick.json" if options.quick else RESULTS / "serving.json")
+    texts = [str(text) for text in load_data("trec", seed=0).split("test").examples[:ROWS]]
+    cases = [read_case("int8", options.artifact, texts, alone=True),
+             read_case("student", options.student, texts, alone=False)]  # fmt: skip
+    key = _key(plan, cases, {"objective": options.objective, "seed": options.seed})
+    server, generator = _cores()
+    ledger = Ledger(WORK / f"{out.stem}.partial.jsonl", key)
+    watch, started = Watch(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="serving-bench-") as folder:
+        bench = Bench(plan, server, Path(folder), options.objective, options.seed, ledger)
+        if server is not None and generator is not None:
+            os.sched_setaffinity(0, {server})
+        lower = {
+            case.name: ledger.take(f"{case.name}/in process", partial(in_process, case, 2 * plan.lone))
+            for case in cases
+        }
+        if generator is not None:
+            os.sched_setaffinity(0, {generator})
+        null = ledger.take("no model", lambda: null_server(bench, cases[0]))
+        found = {case.name: bench.run_case(case) | {"in_process": lower[case.name]} for case in cases}
+    results = {
+        "toolkit": toolkit.__version__, "date": datetime.now(UTC).isoformat(timespec="seconds"), "quick": options.quick,
+        "machine": describe_machine().to_json(), "conditions": watch.conditions().to_json(),
+        "pinned": server is not None, "seed": options.seed, "objective_ms": options.objective, "plan": asdict(plan),
+        "connections": {"many": MANY, "open": CONNECTIONS}, "timeout_seconds": TIMEOUT,
+        "seconds": time.monotonic() - started, "resumed_parts": ledger.resumed,
+        "null_server": null, "cases": found,
+    }  # fmt: skip
+    results["bars"] = bars(found, ours=OURS, bare=BARE, bentoml=BENTOML, objective_ms=options.objective)
+    write_atomically(out, (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    plot(out.with_suffix(".svg"), found["int8"], objective_ms=options.objective)
+    for bar in results["bars"]:
+        print(f"{bar['verdict']:>8}  {bar['words']}: {bar['reached']} (wanted {bar['wanted']})")
+    print(f"{out}, {results['seconds'] / 60:.1f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
