@@ -1,10 +1,11 @@
 """Our server beside a bare uvicorn application, plain BentoML, FastAPI, LitServe and MLServer, around one predictor.
 
-    python -m benchmarks.serving                (make serving; about 30 minutes)
-    python -m benchmarks.serving --quick        (2 minutes and a half, to see that it works; its numbers decide nothing)
+    python -m benchmarks.serving                (make serving; about 32 minutes)
+    python -m benchmarks.serving --quick        (5 minutes, to see that it works; its numbers decide nothing)
 
 Servers run on core 0 with one thread, the load generator on core 1. Rounds at one and at sixteen connections are
-interleaved between all servers, the first one twice (its two values are the noise floor). Then each server alone:
+interleaved between all servers (those that wait are stopped, since some are never idle), the first one twice: its
+two values are the noise floor. Then each server alone:
 open Poisson arrivals at half of its own peak, a ladder of rates up to its peak, and two, five and ten times our peak.
 Every answer is checked against the process's own predictor. Writes `benchmarks/results/serving.json` and
 `serving.svg`; what was measured before a crash is taken from `runs/serving` when nothing has changed. Leaves 0 also
@@ -55,6 +56,7 @@ ROWS = 256
 MANY = 16  # connections
 CONNECTIONS = 512  # of open arrivals
 TIMEOUT = 5.0
+WAKE_SECONDS = 0.3
 RECOVERED = 0.99  # share of right answers within the objective in a second that is called normal
 
 
@@ -160,12 +162,11 @@ class Bench:
             idle = _idle_share(up)
             found: dict[str, list[tuple[Samples, Samples]]] = {}
             for one in up:
-                self._closed(case, one, 1, 0.3)  # warm, not counted
+                one.pause()
             for number in range(self.plan.rounds):
                 order = up[1:] if number % 2 == 0 else up[:0:-1]
                 for name, one in [(up[0].peer.name, up[0]), *((one.peer.name, one) for one in order), ("again", up[0])]:
-                    pair = self._closed(case, one, 1, self.plan.lone), self._closed(case, one, MANY, self.plan.many)
-                    found.setdefault(name, []).append(pair)
+                    found.setdefault(name, []).append(self.turn(case, one))
             memory = {one.peer.name: one.memory_mb() | {"start_seconds": one.start_seconds} for one in up}
         floor = found[up[0].peer.name]
         rows = []
@@ -183,6 +184,15 @@ class Bench:
             "servers": rows, "noise": _compared(found["again"], floor)["over_bare"],
             "idle_share": idle, "conditions": watch.conditions().to_json(),
         }  # fmt: skip
+
+    def turn(self, case: Case, one: Running) -> tuple[Samples, Samples]:
+        """One server awake, the others stopped: one connection, then sixteen, after a moment to wake up."""
+        one.resume()
+        try:
+            self._closed(case, one, 1, WAKE_SECONDS)
+            return self._closed(case, one, 1, self.plan.lone), self._closed(case, one, MANY, self.plan.many)
+        finally:
+            one.pause()
 
     def _closed(self, case: Case, one: Running, connections: int, seconds: float) -> Samples:
         return run_closed(

@@ -1,4 +1,4 @@
-"""The bars of the serving benchmark: held, missed and unknown are told apart, from rows as the benchmark writes them."""
+"""The bars of the serving benchmark: held, missed and unknown are told apart, from rows as it writes them."""
 
 from __future__ import annotations
 

@@ -38,5 +38,5 @@ def judge_attacks(counts: Counts) -> list[str]:
 
 ROWS = (
     Row("artifact attacks", "bit flips, truncation, swaps, links, traversal, bombs, pickle, operators",
-        "all refused before a session exists", attack, judge_attacks, sabotaged("trusts")),
+        "all refused before a session exists", attack, judge_attacks, sabotaged("trusts"), quick=False),
 )  # fmt: skip

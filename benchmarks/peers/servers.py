@@ -18,7 +18,7 @@ from typing import Any
 from toolkit.errors import ToolkitError, require
 from toolkit.measure.load import Request, run_closed
 from toolkit.predictor import Prediction
-from toolkit.serving.serve import LOOPBACK, Launch, Server, ServerStartError, free_port, prepare
+from toolkit.serving.serve import LOOPBACK, Launch, Server, free_port, prepare
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -108,9 +108,7 @@ class Running:
 
     def memory_mb(self) -> dict[str, float]:
         """Resident and proportional set size of all its processes (shared pages counted once in the latter)."""
-        psutil = require("psutil", extra="serve")
-        main = psutil.Process(self.server.process.pid)
-        found = [process.memory_full_info() for process in (main, *main.children(recursive=True))]
+        found = [process.memory_full_info() for process in _family(self.server)]
         return {
             "processes": len(found),
             "rss_mb": sum(one.rss for one in found) / 1e6,
@@ -119,10 +117,28 @@ class Running:
 
     def processor_seconds(self) -> float:
         """What all its processes have used so far."""
-        psutil = require("psutil", extra="serve")
-        main = psutil.Process(self.server.process.pid)
-        times = [process.cpu_times() for process in (main, *main.children(recursive=True))]
+        times = [process.cpu_times() for process in _family(self.server)]
         return float(sum(one.user + one.system for one in times))
+
+    def pause(self) -> None:
+        """Stop its processes where they are: some servers use an eighth of a core while nobody asks anything."""
+        for process in _family(self.server):
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for process in _family(self.server):
+            process.resume()
+
+
+def _family(server: Server) -> list[Any]:
+    """Its process and all that descend from it; none when it has ended."""
+    psutil = require("psutil", extra="serve")
+    try:
+        main = psutil.Process(server.process.pid)
+        return [main, *main.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def python_of(environment: str) -> Path:
@@ -172,9 +188,9 @@ def running(
                 raise PeerUnavailableError(f"{peer.name} does not answer right; it said: {server.log_tail()[-600:]}")
             time.sleep(0.1)
         yield Running(peer, server, server.url, time.monotonic() - started)
-    except ServerStartError as error:
-        raise PeerUnavailableError(str(error)) from None
     finally:
+        for process in _family(server):  # a stopped process does not hear that it shall end
+            process.resume()
         server.stop()
 
 

@@ -43,6 +43,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short folder, since a socket's path may have 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="tk-", dir="/tmp") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("TMPDIR", folder)  # servers of somebody else's are not looked at
         monkeypatch.delenv("TOOLKIT_REQUIRE_GATE", raising=False)
         yield Path(folder)
 

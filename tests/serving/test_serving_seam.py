@@ -164,7 +164,7 @@ def test_a_queue_of_a_dead_worker_is_forgotten(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_8.db", "counter_7.db"}
 
 
-def test_the_metrics_count_what_was_dropped_and_read_the_depth_when_asked() -> None:
+def test_the_metrics_count_problems_and_read_the_depth_when_asked() -> None:
     registry = prometheus_client.CollectorRegistry()
     client = SimpleNamespace(
         **{name: partial(getattr(prometheus_client, name), registry=registry)
@@ -173,14 +173,8 @@ def test_the_metrics_count_what_was_dropped_and_read_the_depth_when_asked() -> N
     observer = PrometheusObserver(client)
     depth = [3]
     observer.queue_depth(lambda: depth[0])
-    observer.refused()
-    observer.expired(4)
-    observer.left(2)
     observer("classify", 503, "overloaded", 0.0)
     observer.refresh()
     depth[0] = 5
-    dropped = {reason: registry.get_sample_value("toolkit_rows_dropped_total", {"reason": reason})
-               for reason in ("refused", "expired", "left")}  # fmt: skip
-    assert dropped == {"refused": 1, "expired": 4, "left": 2}
     assert registry.get_sample_value("toolkit_queue_depth") == 3
     assert registry.get_sample_value("toolkit_problems_total", {"route": "classify", "code": "overloaded"}) == 1

@@ -26,7 +26,7 @@ MAX_PATH_BYTES = 107
 
 def candidate_folders() -> list[Path]:
     """Where a socket may be; a server takes the first, a command looks in all."""
-    folders = [Path(f"/tmp/toolkit-{os.getuid()}")]
+    folders = [Path(os.environ.get("TMPDIR") or "/tmp") / f"toolkit-{os.getuid()}"]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         folders.insert(0, Path(runtime) / "toolkit")
     return folders

@@ -127,6 +127,8 @@ class FrontedServer(uvicorn.Server):
                 with contextlib.suppress(BlockingIOError):
                     while True:
                         waiting.append(listener.accept()[0])
+                # at once: whoever is let in between the last look and the close is reset
+                sock.close()
         loop = asyncio.get_running_loop()
         for accepted in waiting:
             with contextlib.suppress(OSError):
