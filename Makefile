@@ -6,7 +6,8 @@ BIN    := .venv/bin
 READY  := .venv/ready
 BARE   := .venv-bare/ready
 
-.PHONY: demo demo-results test check archives floors compression search-table replay tables format clean
+.PHONY: demo demo-results test check archives floors compression search-table replay serving faults bad-requests
+.PHONY: image image-bentoml tables format clean
 
 demo: $(READY)
 	$(BIN)/toolkit demo
@@ -45,6 +46,27 @@ search-table: $(READY)
 replay: $(READY)
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.tables
+
+# served beside a bare application, plain BentoML, FastAPI, LitServe and MLServer; their environments are made here
+serving: $(READY)
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.tables
+
+# every fault that one machine can inject, beside a server that must fail it
+faults: $(READY)
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.tables
+
+# two thousand requests made from the contract; none may end in a 5xx or hang
+bad-requests: $(READY)
+	$(BIN)/python -m benchmarks.bad_requests runs/demo/pruned-int8 --cases 2000
+
+# an image of ARTIFACT=DIR or BENTO=TAG: built, weighed, run and asked; with docker, podman or buildah
+image: $(READY)
+	container/build.sh $(or $(ARTIFACT),$(BENTO),trec:latest)
+
+image-bentoml: $(READY)
+	container/build.sh $(or $(ARTIFACT),$(BENTO),trec:latest) --bentoml
 
 tables: $(READY)
 	$(BIN)/python -m benchmarks.tables

@@ -224,6 +224,7 @@ class Bench:
                 ended = flood.start + max(float(flood.finished.max()), self.plan.overload)
                 after = offer(0.5 * our_peak, self.plan.after)
                 row = {"times": times, "offered": times * our_peak, **flood.summary(self.objective_ms)}
+                row["watched_seconds"] = after.start - ended + self.plan.after
                 row["normal_after_seconds"] = _normal_after(after, self.objective_ms, after.start - ended)
                 overload.append(row)
                 time.sleep(0.5)

@@ -14,7 +14,7 @@ def load(rate: float = 500.0, wrong: int = 0) -> dict[str, Any]:
 def flood(times: int, **changed: Any) -> dict[str, Any]:
     refused = {"count": 100, "retry_after": 100, "p99_ms": 8.0, "max_ms": 9.0}
     row = {"times": times, "valid": True, "goodput": 470.0, "p99_ms": 80.0, "refused": refused, "wrong": 0}
-    return {**row, "success_rate": 0.5, "normal_after_seconds": 0.5, **changed}
+    return {**row, "success_rate": 0.5, "normal_after_seconds": 0.5, "watched_seconds": 7.1, **changed}
 
 
 def server(name: str, rate: float, **changed: Any) -> dict[str, Any]:
@@ -68,7 +68,9 @@ def test_an_overload_without_refusals_must_have_succeeded() -> None:
     drowned = verdicts({"overload": [flood(2, refused=None, normal_after_seconds=None, goodput=20.0)]})
     assert drowned["success at 2x, where none was refused"] == "missed"
     assert drowned["goodput at 2x of peak over peak"] == "missed"
-    assert drowned["seconds until normal after 2x"] == "unknown"
+    assert drowned["seconds until normal after 2x"] == "missed"
+    left_early = verdicts({"overload": [flood(2, normal_after_seconds=None, watched_seconds=2.1)]})
+    assert left_early["seconds until normal after 2x"] == "unknown"
 
 
 def test_refusals_without_retry_after_or_too_late_are_missed() -> None:

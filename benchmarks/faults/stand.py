@@ -41,11 +41,20 @@ class Running:
     """A server that answers, its processes, and how it is asked."""
 
     subject: Subject
+    artifact: Artifact
     server: Server
     family: Family
     path: str
     home: Path
     ready_seconds: float
+
+    def fits(self, subject: Subject, artifact: Artifact) -> bool:
+        """Whether it is what `subject` asks for; plain BentoML has none of our settings."""
+        return (
+            (subject.kind, subject.switches) == (self.subject.kind, self.subject.switches)
+            and artifact.digest == self.artifact.digest
+            and (subject.kind == "plain" or subject.settings.items() <= self.subject.settings.items())
+        )
 
     @property
     def url(self) -> str:
@@ -65,6 +74,7 @@ class Stand:
         self.artifact, self.folder, self.quick, self.core = load_artifact(artifact.resolve()), folder, quick, core
         self._peaks: dict[tuple[Any, ...], float] = {}
         self._started = 0
+        self.kept: list[Running] = []  # servers that rows may share, started by whoever made the stand
         self._answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -138,14 +148,23 @@ class Stand:
         home: Path | None = None,
         until_ready: bool = True,
     ) -> Iterator[Running]:
-        """Start `subject` on loopback, with a BENTOML_HOME of its own, and end all of it after."""
+        """Start `subject` on loopback, with a BENTOML_HOME of its own, and end all of it after.
+
+        A kept server of this kind, artifact and settings is used instead, and left as it is.
+        """
+        chosen = artifact or self.artifact
+        if access is None and environment is None and home is None and until_ready:
+            for running in self.kept:
+                if running.fits(subject, chosen):
+                    yield running
+                    return
         self._started += 1
         place = self.folder / f"{self._started:03d}-{subject.kind}"
         home = home or place / "home"
         home.mkdir(parents=True, exist_ok=True)
         place.mkdir(exist_ok=True)
         port = free_port()
-        launch = self._launch(subject, artifact or self.artifact, port, access)
+        launch = self._launch(subject, chosen, port, access)
         own = {"BENTOML_HOME": str(home), "TMPDIR": str(home), "OMP_NUM_THREADS": "1", **subject.settings}
         command = launch.command if self.core is None else ("taskset", "-c", str(self.core), *launch.command)
         started = time.monotonic()
@@ -157,7 +176,7 @@ class Stand:
             if until_ready:
                 server.wait_until_ready(START_SECONDS)
             path = PATHS.get(subject.kind, "/v1/classify")
-            yield Running(subject, server, family, path, home, time.monotonic() - started)
+            yield Running(subject, chosen, server, family, path, home, time.monotonic() - started)
         finally:
             family.end(PATIENCE_SECONDS if subject.kind == "ours" else 2.0)
             server.process.wait()
