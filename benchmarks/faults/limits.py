@@ -47,7 +47,7 @@ def starve_memory(stand: Stand, subject: Subject) -> Counts:
         body = json.dumps({"inputs": ["moon " * (3 * MEGABYTE)]}).encode()
         large = [Request(running.path, body)] * 8
         replies = asyncio.run(ask_at_once(running.url, large, timeout=20.0))
-        back = seconds_until_right(running.port, light[0], seconds=20.0)
+        back = seconds_until_right(running.port, light[0], seconds=10.0)
         statuses = [reply.status for reply in replies]
         return {
             "large": len(large),

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.row import Counts, NotHereError, Row, Subject, misses, sabotaged
+from benchmarks.faults.row import Counts, Row, Subject, misses, sabotaged
 from benchmarks.faults.stand import Running, Stand, bad_versions, small_models
 from benchmarks.faults.traffic import tally, traffic
 from toolkit.artifact import Artifact
 from toolkit.errors import InputError
 from toolkit.measure.load import Request
-from toolkit.serving.control import ask
-from toolkit.serving.successor import Refused
 from toolkit.signing import VARIABLE, make_keys, sign
 
 RATE = 200.0
 
 
 def swap(running: Running, folder: Path | None) -> bool:
-    """Ask for another version, for the previous one without a folder; whether it was taken."""
+    """Ask for another version, or the previous one; whether it was taken. Raises if nobody listens."""
     if running.subject.kind == "sabotaged":
         body = json.dumps({"folder": "" if folder is None else str(folder)}).encode()
         try:
@@ -31,16 +32,15 @@ def swap(running: Running, folder: Path | None) -> bool:
                 return bool(answer.status == 200)
         except urllib.error.URLError:
             return False
-    try:
-        if folder is None:
-            ask(running.port, "rollback")
-        else:
-            ask(running.port, "swap", folder=str(folder.resolve()))
-    except Refused:
-        return False
-    except InputError as error:
-        raise NotHereError(f"this server cannot be told to swap: {error}") from None
-    return True
+    command = ["rollback"] if folder is None else ["swap", str(folder)]
+    # the control socket lies in the TMPDIR that the server was given
+    done = subprocess.run(
+        [sys.executable, "-m", "toolkit", *command, "--port", str(running.port)],
+        env={**os.environ, "TMPDIR": str(running.home)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == InputError.exit_code:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return done.returncode == 0
 
 
 def pair(stand: Stand) -> tuple[Artifact, Artifact]:
@@ -80,11 +80,11 @@ def swaps(stand: Stand, subject: Subject, *, rollback: bool = False) -> Counts:
     seen: set[str] = set()
     with stand.serve(subject, artifact=versions[0]) as running:
         requests = of_either(stand, running, versions, seen)
-        pause = 0.5
-        with traffic(running.url, requests, rate=RATE, seconds=2 + times * (pause + 0.5), timeout=5.0) as load:
+        every = 1.0
+        with traffic(running.url, requests, rate=RATE, seconds=2 + times * every, timeout=5.0) as load:
             taken = 0
             for number in range(times):
-                load.sleep_until(1 + number * (pause + 0.5))
+                load.sleep_until(1 + number * every)
                 back = rollback and number > 0
                 taken += swap(running, None if back else versions[(number + 1) % 2].folder)
             samples = load.samples
@@ -118,7 +118,7 @@ def bad(stand: Stand, subject: Subject) -> Counts:
     seen: set[str] = set()
     with stand.serve(subject, artifact=signed, environment={VARIABLE: str(public)}) as running:
         requests = of_either(stand, running, (signed,), seen)
-        with traffic(running.url, requests, rate=RATE, seconds=3.0 + len(makers), timeout=5.0) as load:
+        with traffic(running.url, requests, rate=RATE, seconds=stand.seconds(20.0, 10.0), timeout=5.0) as load:
             load.sleep_until(0.5)
             for number, (name, make) in enumerate(makers.items()):
                 folder = place / f"{number}"

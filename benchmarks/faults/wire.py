@@ -232,12 +232,12 @@ def judge_huge(counts: Counts) -> list[str]:
 
 ROWS = (
     Row("slow headers", "300 heads that never end (limit 10 s; 2 s in the quick form)",
-        "closed within the limit + 1.5 s; 0 good requests fail", slow_heads, judge_trickle, PLAIN),
+        "closed within the limit + 1.5 s; 0 good requests fail", slow_heads, judge_trickle, PLAIN, quick=False),
     Row("slow body", "50 bodies that drip (limit 10 s; 2 s in the quick form)",
-        "closed within the limit + 1.5 s; 0 good requests fail", slow_bodies, judge_trickle, PLAIN),
+        "closed within the limit + 1.5 s; 0 good requests fail", slow_bodies, judge_trickle, PLAIN, quick=False),
     Row("slow read", "4 clients that ask large answers without end and read none (limit 3 s)",
         "cut off; memory grows by 64 MB at most; 0 good requests fail", slow_readers, judge_readers,
         sabotaged("slot while sending"), quick=False),
     Row("82 MB and gzip bomb", "82 MB with a length, 82 MB in chunks, 1 GB of blanks in gzip",
-        "413, 413, 415 within 1 s; memory grows by 64 MB at most", huge_bodies, judge_huge, PLAIN),
+        "413, 413, 415 within 1 s; memory grows by 64 MB at most", huge_bodies, judge_huge, PLAIN, quick=False),
 )  # fmt: skip

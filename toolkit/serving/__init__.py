@@ -2,10 +2,11 @@
 
 ::
 
-    request ─► seam (outermost wrapper around BentoML's application) ─► app (routes, problems)
-                 │ everything else: BentoML's pages, metrics, schema       │ bodies, admission
-                 ▼                                                         ▼
-               BentoML                                                  served (a warmed Predictor)
+    request ─► connections ─► app (routes, problems) ─► admission (jobs, batching) ─► served (a warmed Predictor)
+                               │ everything else
+                               ▼
+                             BentoML: pages, metrics, schema; it packages, supervises and containerizes
 
-One file a subject; `seam` alone knows BentoML, and nothing here knows torch.
+One file a subject. `seam`, `connections`, `worker`, `supervisor` and `contained` know the inside of BentoML, uvicorn
+and circus, the others do not; nothing here knows torch.
 """
