@@ -122,12 +122,3 @@ def test_a_curve_that_cannot_be_read_is_measured_anew(tmp_path: Path, content: b
     artifact = text_artifact(tmp_path / "a")
     write_curve(artifact, content)
     assert load_served(artifact.folder).batching.source == "when this server started"
-
-
-def test_a_model_that_cannot_test_itself_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
-    of = artifacts["text"]
-    untested = write_artifact(
-        tmp_path / "a", of.core, of.encoder(), models={"model.onnx": of.read("model.onnx")}, golden=None
-    )
-    with pytest.raises(ArtifactError, match="no golden rows"):
-        load_served(untested.folder)

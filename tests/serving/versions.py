@@ -114,7 +114,7 @@ def empty(folder: Path) -> None:
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "corrupt": (corrupt, "sha256 differs"),
     "nan": (not_a_number, "self-test failed"),
-    "nan without golden rows": (not_a_number_untested, "no golden rows"),
+    "nan without golden rows": (not_a_number_untested, "not a number"),
     "labels in another order": (other_labels, "--allow-new-labels"),
     "wrong shape": (wrong_shape, "cannot be loaded"),
     "one logit": (one_column, r"gives \[1, 1\] for one row and 4 labels"),
