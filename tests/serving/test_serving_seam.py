@@ -22,10 +22,12 @@ import circus.sighandler
 import circus.watcher
 import httptools
 import prometheus_client
+import prometheus_client.values
 import uvicorn
 import uvloop
 from _bentoml_sdk.service.factory import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
+from prometheus_client.mmap_dict import MmapedDict
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -34,6 +36,7 @@ from toolkit.package import services_folder
 from toolkit.serving import seam
 from toolkit.serving.app import App
 from toolkit.serving.connections import GuardedProtocol
+from toolkit.serving.metric_files import RESERVED_BYTES, ReservedDict
 from toolkit.serving.metrics import PrometheusObserver
 from toolkit.serving.supervisor import FrontedArbiter, forget_gauges
 
@@ -162,6 +165,21 @@ def test_a_queue_of_a_dead_worker_is_forgotten(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     forget_gauges(str(tmp_path), 7)
     assert {path.name for path in tmp_path.iterdir()} == {"gauge_livesum_8.db", "counter_7.db"}
+
+
+def test_metric_files_have_no_holes(tmp_path: Path) -> None:
+    assert "MmapedDict(filename)" in inspect.getsource(prometheus_client.values.MultiProcessValue)
+    path = tmp_path / "counter_1.db"
+    plain, ours = MmapedDict(str(tmp_path / "plain.db")), ReservedDict(str(path))
+    try:
+        assert (tmp_path / "plain.db").stat().st_blocks * 512 < 1 << 16  # what would be touched on a full disk
+        assert path.stat().st_blocks * 512 >= RESERVED_BYTES
+        ours.write_value("key", 2.5, 0.0)
+        assert ours.read_value("key") == (2.5, 0.0)
+    finally:
+        plain.close()
+        ours.close()
+    assert [entry[:2] for entry in MmapedDict.read_all_values_from_file(str(path))] == [("key", 2.5)]
 
 
 def test_the_metrics_count_problems_and_read_the_depth_when_asked() -> None:

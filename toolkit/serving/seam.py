@@ -37,6 +37,7 @@ from toolkit.serving.app import App, Scope, Send
 from toolkit.serving.bodies import Receive
 from toolkit.serving.control import Control
 from toolkit.serving.keys import Keys
+from toolkit.serving.metric_files import reserve_metric_files
 from toolkit.serving.metrics import PrometheusObserver
 from toolkit.serving.settings import settings_from
 
@@ -92,6 +93,8 @@ def service(name: str) -> Any:
     if not is_worker():
         _use_own_metrics_folder()
         _supervise_by_our_arbiter()
+    else:
+        reserve_metric_files()
     return bentoml.service(
         name=name,
         service_class=FrontedService,
