@@ -14,10 +14,9 @@ def attack(stand: Stand, subject: Subject) -> Counts:
         from benchmarks.artifact_attacks import run_attacks
     except ModuleNotFoundError as error:
         raise NotHereError(f"benchmarks/artifact_attacks.py is not there: {error}") from None
-    key = "_attacks"
-    if not hasattr(stand, key):
-        setattr(stand, key, run_attacks(stand.small.folder, flips=round(stand.seconds(1000, 100))))
-    rows = getattr(stand, key)
+    if not stand.attacked:
+        stand.attacked = run_attacks(stand.small.folder, flips=round(stand.seconds(1000, 100)))
+    rows = stand.attacked
     taken = "control_accepted" if subject.kind != "ours" else None
     return {
         "cases": sum(row["cases"] for row in rows),

@@ -61,6 +61,7 @@ class Row:
     judge: Callable[[Counts], list[str]]
     control: Subject
     settings: Mapping[str, str] = field(default_factory=dict)
+    control_misses: str = ""  # how one of the control's misses must begin, where any miss would not do
     quick: bool = True
 
 
@@ -105,7 +106,7 @@ def run_row(row: Row, stand: Stand) -> Outcome:
         control_missed = row.judge(control)
         ours = row.act(stand, Subject("ours", settings=row.settings))
         missed = row.judge(ours)
-        verdict = NOT_BUILT if not control_missed else MISSED if missed else HELD
+        verdict = NOT_BUILT if not _caught(row, control_missed) else MISSED if missed else HELD
     except NotHereError as error:
         verdict, words = NOT_HERE, str(error)
     except Exception as error:  # the table must be whole; the row says what broke
@@ -115,6 +116,10 @@ def run_row(row: Row, stand: Stand) -> Outcome:
             f"{type(error).__name__}: {lines[0]} {lines[-1] if len(lines) > 1 else ''}".strip()[:300],
         )
     return Outcome(row, verdict, time.monotonic() - started, ours, missed, control, control_missed, words)
+
+
+def _caught(row: Row, control_missed: list[str]) -> bool:
+    return any(words.startswith(row.control_misses) for words in control_missed)
 
 
 def misses(*bars: tuple[bool, str]) -> list[str]:

@@ -73,6 +73,7 @@ class Stand:
     def __init__(self, artifact: Path, folder: Path, *, quick: bool = False, core: int | None = None) -> None:
         self.artifact, self.folder, self.quick, self.core = load_artifact(artifact.resolve()), folder, quick, core
         self._peaks: dict[tuple[Any, ...], float] = {}
+        self.attacked: list[dict[str, Any]] = []  # what the attacks on artifacts found, once they were made
         self._started = 0
         self.kept: list[Running] = []  # servers that rows may share, started by whoever made the stand
         self._answers: dict[tuple[str, int], list[dict[str, Any]]] = {}

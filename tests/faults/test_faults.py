@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -96,6 +97,14 @@ def test_a_row_counts_only_if_its_control_fails() -> None:
     assert verdict(["late"], []) == (NOT_BUILT, "")
     assert verdict([], [], NotHereError("no tmpfs")) == (NOT_HERE, "no tmpfs")
     assert verdict([], [], ValueError("a\nb")) == (BROKEN, "ValueError: a b")
+
+
+def test_a_soak_that_does_not_catch_the_leak_is_not_built() -> None:
+    row = next(row for row in ROWS if row.name == "soak")
+    row = replace(row, act=lambda stand, subject: {"kind": subject.kind}, judge=lambda counts: ["p99 rose"])
+    assert run_row(row, None).verdict == NOT_BUILT  # type: ignore[arg-type]  # this row starts no server
+    row = replace(row, judge=lambda counts: ["memory grew by 9 MB"] if counts["kind"] != "ours" else [])
+    assert run_row(row, None).verdict == HELD  # type: ignore[arg-type]
 
 
 def test_misses_names_what_does_not_hold() -> None:
