@@ -12,7 +12,7 @@ import pytest
 
 from toolkit.artifact import Artifact
 from toolkit.runners.cancel import Cancel
-from toolkit.serving.admission import Admission
+from toolkit.serving.admission import HEADROOM, Admission
 from toolkit.serving.bodies import ClientLeft
 from toolkit.serving.jobs import Job
 from toolkit.serving.loading import load_served
@@ -190,7 +190,7 @@ def test_who_leaves_the_queue_is_never_run(desk: Callable[..., Desk]) -> None:
 def test_what_could_not_be_answered_within_the_objective_is_refused(served: Served) -> None:
     async def scenario() -> None:
         # by its cost alone one job fits three times into the objective
-        at = Desk(served, queue=64, objective_ms=Job(served, lambda cancel: b"").cost / 0.8 * 3.5)
+        at = Desk(served, queue=64, objective_ms=Job(served, lambda cancel: b"").cost / HEADROOM * 3.5)
         release = threading.Event()
         try:
             first = at.ask(held(release))
@@ -240,5 +240,20 @@ def test_closed_means_not_ready(desk: Callable[..., Desk]) -> None:
         assert await runs == b"done"
         with pytest.raises(Problem, match="not_ready"):
             await at.ask(lambda cancel: b"")
+
+    asyncio.run(scenario())
+
+
+def test_one_pause_is_not_the_new_pace(desk: Callable[..., Desk]) -> None:
+    async def scenario() -> None:
+        at = desk()
+
+        def pause(cancel: Cancel) -> bytes:
+            time.sleep(0.2)
+            return b""
+
+        await at.ask(pause)
+        await at.until_running(0)
+        assert 1 < at.served.pace < 2
 
     asyncio.run(scenario())

@@ -7,6 +7,6 @@
                                ▼
                              BentoML: pages, metrics, schema; it packages, supervises and containerizes
 
-One file a subject. `seam`, `connections`, `worker`, `supervisor`, `contained` and `metric_files` know the inside of BentoML, uvicorn
-and others, the rest do not; nothing here knows torch.
+One file a subject. `seam`, `connections`, `worker`, `supervisor`, `contained` and `metric_files` know the inside of
+BentoML, uvicorn and others, the rest do not; nothing here knows torch.
 """

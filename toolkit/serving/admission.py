@@ -24,8 +24,9 @@ from toolkit.serving.served import Served
 from toolkit.serving.settings import Settings
 
 WATCH_AFTER = 0.005  # most answers are there sooner, and spare themselves a task that watches the connection
-PACE_WEIGHT = 0.05  # of the newest run in the running mean of measured over expected cost
-HEADROOM = 0.8  # of the objective: what is admitted must be answered within it, and a mean is not a p99
+PACE_WEIGHT = 0.05  # of the newest in the running means of measured over expected cost, and of a request's cost
+SLOWER_WEIGHT, MOST_SLOWER = 0.2, 3.0  # trouble is seen at once, but one pause is not the new pace
+HEADROOM = 0.75  # of the objective: what is admitted must be answered within it, and a mean is not a p99
 
 
 class Admission:
@@ -39,6 +40,7 @@ class Admission:
         self._idle = 0
         self._closed = False
         self._expected = 0.0
+        self._usual = 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
             for number in range(settings.concurrency)
@@ -62,8 +64,8 @@ class Admission:
         return self._expected
 
     def full(self, served: Served) -> bool:
-        """True when even a small request for `served` would be turned away."""
-        return self._refuses(0.0, served)
+        """True when a request of the usual cost would be turned away."""
+        return self._refuses(self._usual, served)
 
     def _refuses(self, cost: float, served: Served) -> bool:
         if not self._expected:
@@ -100,6 +102,7 @@ class Admission:
         with self._changed:
             if self._closed:
                 raise not_ready()
+            self._usual += PACE_WEIGHT * (job.cost - self._usual)
             if self._refuses(job.cost, job.served):
                 raise overloaded()
             future: asyncio.Future[bytes] = loop.create_future()
@@ -164,8 +167,7 @@ class Admission:
             futures = [self._running.pop(job)[1] for job in run.jobs]
             self._expected = max(self._expected - run.cost, 0.0) if self._waiting or self._running else 0.0
             if not run.cancel.cancelled and run.cost:
-                served = run.jobs[0].served
-                served.pace += PACE_WEIGHT * (milliseconds / run.cost - served.pace)
+                _keep_pace(run.jobs[0].served, milliseconds / run.cost)
         loop = futures[0].get_loop()
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, futures, outcomes)
@@ -181,6 +183,11 @@ class Admission:
                 future.set_exception(not_ready())
         for thread in self._threads:
             thread.join()
+
+
+def _keep_pace(served: Served, ratio: float) -> None:
+    weight = SLOWER_WEIGHT if ratio > served.pace else PACE_WEIGHT
+    served.pace += weight * (min(ratio, MOST_SLOWER * served.pace) - served.pace)
 
 
 def _settle(futures: Sequence[asyncio.Future[bytes]], outcomes: Sequence[Outcome]) -> None:

@@ -25,7 +25,7 @@ from toolkit.serving.problems import CLOSE, Problem, overloaded
 from toolkit.serving.settings import Settings
 
 SWEEP_SECONDS = 0.5
-LAST_WORD_SECONDS = 0.25  # how long a connection without a request stays open when the server closes
+LAST_WORD_SECONDS = 0.25  # how long a connection without a request stays open when it is about to be closed
 SMALL_BODY = 1 << 16  # a refused body that is worth reading to keep its connection
 HOT_ENDINGS = (b"/classify", b"/recommend", b"/infer")
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
@@ -193,6 +193,14 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(SLOW_HEAD)
             else:
                 self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # after a pause of the whole process timers come before what clients have sent meanwhile: look once more
+        self.loop.call_later(LAST_WORD_SECONDS, self._end_kept, self.timeout_keep_alive_task)
+
+    def _end_kept(self, timer: object) -> None:
+        if self.timeout_keep_alive_task is timer:
+            self._close_if_idle()
 
     def shutdown(self) -> None:
         """Answer what is here or on its way, with Connection: close, and close the rest."""

@@ -36,6 +36,7 @@ class PrometheusObserver:
         )
         self._read_depth: Callable[[], int] = lambda: 0
         self._children: MutableMapping[tuple[str, int], Any] = {}
+        self._counters: MutableMapping[tuple[str, str], Any] = {}
 
     def __call__(self, route: str, status: int, code: str, seconds: float) -> None:
         """One request has been answered; `code` is its problem's, or ""."""
@@ -44,7 +45,10 @@ class PrometheusObserver:
             child = self._children[route, status] = self._seconds.labels(route=route, status=str(status))
         child.observe(seconds)
         if code:
-            self._problems.labels(route=route, code=code).inc()
+            counter = self._counters.get((route, code))
+            if counter is None:
+                counter = self._counters[route, code] = self._problems.labels(route=route, code=code)
+            counter.inc()
 
     def queue_depth(self, read: Callable[[], int]) -> None:
         """Ask `read` for the depth whenever the metrics are asked for."""
