@@ -172,6 +172,42 @@ def serving_table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
 
 
+def faults_table(results: Mapping[str, Any]) -> str:
+    """One row a fault: what was done, the bar, what fell short, and how the control failed the same check."""
+    lines = [
+        "| fault | the bar | | what fell short | control | how it failed the same check |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        control = row["control"]
+        cells = [
+            row["does"], row["bar"], row["verdict"] if row["verdict"] == "held" else f"**{row['verdict']}**",
+            "; ".join(row["missed"]) or row["words"], control["server"], (control["missed"] or ["–"])[0],
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(" ".join(str(cell).split()).replace("|", "/") for cell in cells) + " |")
+    held = sum(row["verdict"] == "held" for row in results["rows"])
+    not_run = f"; not run for lack of time: {', '.join(results['not_run'])}" if results["not_run"] else ""
+    words = (
+        f"{held} of {len(results['rows'])} held{not_run}. {results['artifact']['name']}, server on one core, load on "
+        f"another, {results['machine']['processor']}, {results['date'][:10]}, {results['seconds'] / 60:.0f} minutes."
+    )
+    return "\n".join(lines) + f"\n\n{words}"
+
+
+def image_words(results: Mapping[str, Any]) -> str:
+    """The image's size and what was asked of it, beside BentoML's own."""
+    inside, other = results["built_in"], results["bentoml"]
+    base, _, packages, bento = (layer["compressed_bytes"] / 1e6 for layer in results["layers"])
+    return (
+        f"{results['compressed_mb']:.0f} MB compressed: {base:.0f} of Debian and Python, {packages:.0f} of packages, "
+        f"{bento:.0f} of bento ({results['artifact']['name']}); `bentoml containerize` over the same base makes "
+        f"{other['compressed_mb']:.0f}. Ready in {inside['seconds_to_ready']:.1f} s, {inside['questions']} of "
+        f"{inside['questions']} questions answered as in process, {inside['resident_bytes'] / 1e6:.0f} MB resident, user "
+        f"{inside['uid']}, no capabilities, only {', '.join(inside['writable_mounts'])} writable, no torch; its process "
+        f"killed, it ends in {inside['seconds_from_kill_to_end']:.2f} s. Built with {results['engine']}, {results['date'][:10]}."
+    )
+
+
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
@@ -182,6 +218,8 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "compression": (tuple(f"compression-{case}.json" for case in CASES), compression_table),
     "replay": (("replay.json",), replay_table),
     "floors": (("floors.json",), floors_table),
+    "image": (("image.json",), image_words),
+    "serving": (("serving.json",), serving_table),
 }
 
 
