@@ -198,13 +198,14 @@ def image_words(results: Mapping[str, Any]) -> str:
     """The image's size and what was asked of it, beside BentoML's own."""
     inside, other = results["built_in"], results["bentoml"]
     base, _, packages, bento = (layer["compressed_bytes"] / 1e6 for layer in results["layers"])
+    asked, writable = inside["questions"], ", ".join(inside["writable_mounts"])
     return (
         f"{results['compressed_mb']:.0f} MB compressed: {base:.0f} of Debian and Python, {packages:.0f} of packages, "
         f"{bento:.0f} of bento ({results['artifact']['name']}); `bentoml containerize` over the same base makes "
-        f"{other['compressed_mb']:.0f}. Ready in {inside['seconds_to_ready']:.1f} s, {inside['questions']} of "
-        f"{inside['questions']} questions answered as in process, {inside['resident_bytes'] / 1e6:.0f} MB resident, user "
-        f"{inside['uid']}, no capabilities, only {', '.join(inside['writable_mounts'])} writable, no torch; its process "
-        f"killed, it ends in {inside['seconds_from_kill_to_end']:.2f} s. Built with {results['engine']}, {results['date'][:10]}."
+        f"{other['compressed_mb']:.0f}. Ready in {inside['seconds_to_ready']:.1f} s, {asked} of {asked} questions "
+        f"answered as in process, {inside['resident_bytes'] / 1e6:.0f} MB resident, user {inside['uid']}, no "
+        f"capabilities, only {writable} writable, no torch; its process killed, it ends in "
+        f"{inside['seconds_from_kill_to_end']:.2f} s. Built with {results['engine']}, {results['date'][:10]}."
     )
 
 
