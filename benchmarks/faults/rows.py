@@ -21,5 +21,5 @@ from benchmarks.faults.row import Row
 
 ROWS: tuple[Row, ...] = (
     *kills.ROWS, *stopping.ROWS, *storms.ROWS, *overload.ROWS, *neighbours.ROWS, *versions.ROWS, *attacks.ROWS,
-    *limits.ROWS, *wire.ROWS, *access.ROWS, *clock.ROWS, *cold.ROWS, *soak.ROWS,
+    *limits.ROWS, *wire.ROWS, *access.ROWS, *clock.ROWS, *soak.ROWS, *cold.ROWS,
 )  # fmt: skip
