@@ -32,7 +32,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert f"toolkit {name}" in shown.output
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("serve", "completion")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("serve", "completion", "key")])
 def test_every_command_that_ends_speaks_json(name: str) -> None:
     assert "--json" in CliRunner().invoke(cli, [name, "--help"]).output
 

@@ -16,6 +16,7 @@ from toolkit.measure.conditions import Conditions, Watch
 from toolkit.measure.latency import MAX_EXAMPLES, measure_interleaved, measure_latency
 from toolkit.measure.timings import Comparison, Latency
 from toolkit.predictor import Predictor
+from toolkit.runners.cancel import Cancel
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array, Arrays
 
@@ -25,7 +26,7 @@ EXAMPLES = models.held_out(300).examples
 class Slower(OnnxRunner):
     """The same session, a millisecond later."""
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         time.sleep(0.001)
         return super().run(arrays)
 
@@ -35,7 +36,7 @@ class Flaky(OnnxRunner):
 
     runs = 0
 
-    def run(self, arrays: Arrays) -> Array:
+    def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
         self.runs += 1
         logits = super().run(arrays)
         return -logits if self.runs > 1000 and self.runs % 10 == 0 else logits
