@@ -45,6 +45,19 @@ def test_what_was_signed_is_served(signed: Artifact) -> None:
     served.predictor.close()
 
 
+def test_a_folder_named_as_a_user_names_it_is_signed_without_its_evidence(
+    tmp_path: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = text_artifact(tmp_path / "a").folder / "evidence"
+    evidence.mkdir(exist_ok=True)
+    (evidence / "report.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    sign(load_artifact("a"), keys[0])
+    check_signature(load_artifact("a"), keys[1])
+    (evidence / "report.json").write_text('{"measured": "later"}')
+    check_signature(load_artifact("a"), keys[1])
+
+
 def test_without_a_key_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     load_served(text_artifact(tmp_path / "a").folder).predictor.close()

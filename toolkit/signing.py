@@ -71,15 +71,17 @@ def sign(artifact: Artifact, private: Path) -> Path:
     signing = require("model_signing.signing", extra="sign")
     hashing = require("model_signing.hashing", extra="sign")
     artifact.verify()
-    path = artifact.folder / EVIDENCE / SIGNATURE
-    ignored = hashing.Config().set_ignored_paths(paths=[artifact.folder / EVIDENCE], ignore_git_paths=False)
+    # model-signing takes a relative path that it shall ignore for one inside the folder
+    folder = artifact.folder.resolve()
+    path = folder / EVIDENCE / SIGNATURE
+    ignored = hashing.Config().set_ignored_paths(paths=[folder / EVIDENCE], ignore_git_paths=False)
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private).set_hashing_config(ignored)
     except (OSError, ValueError, TypeError):
         raise InputError(f"{private} cannot be used; give {CURVES}") from None
     with tempfile.TemporaryDirectory(prefix="toolkit-sign-") as temporary:
         made = Path(temporary) / SIGNATURE
-        config.sign(artifact.folder, made)
+        config.sign(folder, made)
         write_atomically(path, made.read_bytes())
     return path
 
