@@ -48,9 +48,13 @@ replay: $(READY)
 	$(BIN)/python -m benchmarks.tables
 
 # served beside a bare application, plain BentoML, FastAPI, LitServe and MLServer; their environments are made here
-serving: $(READY)
+serving: $(READY) runs/serving/student
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.tables
+
+runs/serving/student: | $(READY)
+	$(BIN)/toolkit distill runs/demo/baseline --data trec --net mlp --force -o runs/serving/student-trained
+	$(BIN)/toolkit export runs/serving/student-trained -o $@
 
 # every fault that one machine can inject, beside a server that must fail it
 faults: $(READY)

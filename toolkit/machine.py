@@ -42,7 +42,7 @@ def describe_machine() -> Machine:
     cpu = _cpuinfo()
     words = set(cpu.get("flags", "").split())
     return Machine(
-        processor=cpu.get("model name", platform.processor() or platform.machine()),
+        processor=processor_name(),
         cores=os.cpu_count() or 1,
         threads_allowed=threads_allowed(),
         memory_bytes=_memory_bytes(),
@@ -51,6 +51,11 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _version(name))},
     )
+
+
+def processor_name() -> str:
+    """The model of the processor, as far as the system tells it; never fails."""
+    return _cpuinfo().get("model name", platform.processor() or platform.machine())
 
 
 def threads_allowed() -> int:

@@ -27,6 +27,7 @@ from typing import Any
 
 from toolkit.artifact import CORE, EVIDENCE, Artifact
 from toolkit.errors import ArtifactError, InputError, require
+from toolkit.staging import write_atomically
 
 VARIABLE = "TOOLKIT_VERIFY_KEY"
 SIGNATURE = "signature.json"
@@ -66,8 +67,6 @@ def sign(artifact: Artifact, private: Path) -> Path:
     """
     if artifact.sealed:
         raise ArtifactError(f"{artifact.folder} is sealed; sign it first and seal it then, its signature stays")
-    from toolkit.staging import write_atomically  # not in a bento, where nothing is signed
-
     signing = require("model_signing.signing", extra="sign")
     hashing = require("model_signing.hashing", extra="sign")
     artifact.verify()

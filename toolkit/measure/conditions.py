@@ -1,4 +1,4 @@
-"""How idle the machine was while something was measured: load before, processor time stolen during.
+"""What was so while something was measured: load before, processor time stolen during, the collector off.
 
 A latency taken on a busy machine is a fact about the neighbours. This does not stop a measurement;
 it is written beside it.
@@ -6,7 +6,10 @@ it is written beside it.
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,19 @@ class Conditions:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """No garbage collection inside, one before; its state afterwards is what it was."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Watch:

@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from toolkit.errors import ArtifactError
-from toolkit.machine import describe_machine
+from toolkit.machine import processor_name
 from toolkit.predictor import Predictor
 
 COST = "cost.json"
@@ -143,7 +143,7 @@ def measure_cost(
         milliseconds=tuple(_line(predictor, example, rows) for example in samples.values()),
         neighbours=compare_neighbours(predictor, examples) if len(examples) else None,
         threads=threads,
-        processor=describe_machine().processor,
+        processor=processor_name(),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

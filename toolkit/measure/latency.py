@@ -11,15 +11,13 @@ Python's garbage collector is off while the clock runs.
 
 from __future__ import annotations
 
-import gc
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from toolkit.errors import DataError, RecipeError
-from toolkit.measure.conditions import Conditions, Watch
+from toolkit.measure.conditions import Conditions, Watch, collector_off
 from toolkit.measure.timings import Comparison, Latency
 from toolkit.predictor import Prediction, Predictor
 from toolkit.progress import Progress, silent
@@ -45,7 +43,7 @@ def measure_latency(
     watch = Watch()
     bench = _Bench(predictor, examples)
     bench.warm(warmup)
-    with _collector_off():
+    with collector_off():
         for slot in range(10):
             bench.run(seconds / 10)
             progress("bench", slot + 1, 10)
@@ -77,7 +75,7 @@ def measure_interleaved(
     for bench in (*benches, again):
         bench.warm(warmup)
     medians: list[tuple[float, ...]] = []
-    with _collector_off():
+    with collector_off():
         for number in range(rounds):
             order = benches[1:] if number % 2 == 0 else benches[:0:-1]
             found = {id(bench): bench.run(seconds / rounds) for bench in (benches[0], *order, again)}
@@ -132,19 +130,6 @@ class _Bench:
 
 def _same(answer: Prediction, expected: Prediction) -> bool:
     return answer.label == expected.label and abs(answer.score - expected.score) <= SCORE_TOLERANCE
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """No garbage collection inside, one before; its state afterwards is what it was."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _check(examples: Sequence[Any], seconds: float, warmup: float) -> None:

@@ -18,11 +18,9 @@ Source: MLPerf inference rules, scenario Server; G. Tene, "How not to measure la
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
@@ -31,6 +29,7 @@ import numpy as np
 
 from toolkit.errors import RecipeError
 from toolkit.measure.client import Connection, Reply, Server, clock
+from toolkit.measure.conditions import collector_off
 from toolkit.measure.load_samples import REFUSALS, Samples
 from toolkit.spec import Array
 
@@ -133,7 +132,7 @@ async def closed_load(
     try:
         for connection in clients:
             await connection.connect()
-        with _collector_off():
+        with collector_off():
             book.begin()
             async with asyncio.TaskGroup() as group:
                 for number in range(connections):
@@ -192,7 +191,7 @@ async def open_load(
 
     clients = [Connection(book.server) for _ in range(connections)]
     try:
-        with _collector_off():
+        with collector_off():
             async with asyncio.TaskGroup() as group:
                 for connection in clients:
                     group.create_task(worker(connection))
@@ -282,15 +281,3 @@ def _run(load: Coroutine[Any, Any, Samples]) -> Samples:
         return asyncio.run(load)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(load)
-
-
-@contextlib.contextmanager
-def _collector_off() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

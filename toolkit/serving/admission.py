@@ -58,11 +58,6 @@ class Admission:
         """Requests in runs."""
         return len(self._running)
 
-    @property
-    def expected_ms(self) -> float:
-        """What the work in hand would take by the curves of its models, one job after another."""
-        return self._expected
-
     def full(self, served: Served) -> bool:
         """True when a request of the usual cost would be turned away."""
         return self._refuses(self._usual, served)
@@ -166,7 +161,8 @@ class Admission:
         with self._changed:
             futures = [self._running.pop(job)[1] for job in run.jobs]
             self._expected = max(self._expected - run.cost, 0.0) if self._waiting or self._running else 0.0
-            if not run.cancel.cancelled and run.cost:
+            # what a large body or typed arrays will take is a guess, so they say nothing about the clock
+            if run.jobs[0].examples is not None and not run.cancel.cancelled:
                 _keep_pace(run.jobs[0].served, milliseconds / run.cost)
         loop = futures[0].get_loop()
         if not loop.is_closed():

@@ -18,7 +18,7 @@ import numpy as np
 from toolkit.artifact import CORE, EVIDENCE, Artifact, load_artifact
 from toolkit.core import CASCADE
 from toolkit.errors import ArtifactError
-from toolkit.machine import describe_machine
+from toolkit.machine import processor_name
 from toolkit.measure.cost import COST, CostCurve, measure_cost
 from toolkit.predictor import BATCH_SIZE, Predictor
 from toolkit.serving.batching import decide_batching
@@ -77,7 +77,7 @@ def stored_cost(artifact: Artifact, settings: Settings) -> CostCurve | None:
         curve = CostCurve.from_json(json.loads(path.read_bytes()[:MAX_COST_BYTES]))
     except (OSError, ValueError, RecursionError, ArtifactError):  # evidence is outside the digest: it may be anything
         return None
-    here = (artifact.digest, settings.threads, describe_machine().processor)
+    here = (artifact.digest, settings.threads, processor_name())
     return curve if (curve.digest, curve.threads, curve.processor) == here else None
 
 
