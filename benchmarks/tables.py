@@ -221,6 +221,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "floors": (("floors.json",), floors_table),
     "image": (("image.json",), image_words),
     "serving": (("serving.json",), serving_table),
+    "faults": (("faults.json",), faults_table),
 }
 
 
