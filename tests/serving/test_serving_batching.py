@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -109,12 +110,13 @@ def test_a_model_whose_batches_are_dear_never_shares(served: Served) -> None:
 
 
 class Counting:
-    """The real runner behind a count of the rows of each run."""
+    """The real runner behind a count of the rows of each run; the first run waits until it is released."""
 
     def __init__(self, runner: Any) -> None:
-        self.runner, self.runs = runner, list[int]()
+        self.runner, self.runs, self.release = runner, list[int](), threading.Event()
 
     def run(self, arrays: Arrays, cancel: Cancel | None = None) -> Array:
+        assert self.release.wait(10)
         self.runs.append(len(next(iter(arrays.values()))))
         logits: Array = self.runner.run(arrays, cancel)
         return logits
@@ -127,11 +129,20 @@ class Counting:
         return facts
 
 
-def ask_at_once(app: App, bodies: list[Any]) -> list[httpx.Response]:
+def ask_at_once(app: App, counting: Counting, bodies: list[Any]) -> list[httpx.Response]:
+    """Ask for the first answer, and for all others while its run is held, so that they wait together."""
+
     async def send() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # httpx types scopes more widely
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await asyncio.gather(*[client.post("/v1/classify", json=body) for body in bodies])
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client, asyncio.timeout(20):
+            asked = [asyncio.create_task(client.post("/v1/classify", json=bodies[0]))]
+            while app.running < 1:
+                await asyncio.sleep(0)
+            asked += [asyncio.create_task(client.post("/v1/classify", json=body)) for body in bodies[1:]]
+            while app.waiting < len(bodies) - 1:
+                await asyncio.sleep(0)
+            counting.release.set()
+            return await asyncio.gather(*asked)
 
     return asyncio.run(send())
 
@@ -152,7 +163,7 @@ def batched(artifacts: dict[str, Artifact]) -> Iterator[tuple[App, Counting]]:
 def test_what_waits_together_is_answered_as_if_alone(batched: tuple[App, Counting]) -> None:
     app, counting = batched
     texts = [TEXTS[turn % len(TEXTS)] for turn in range(40)]
-    responses = ask_at_once(app, [{"inputs": [text]} for text in texts])
+    responses = ask_at_once(app, counting, [{"inputs": [text]} for text in texts])
     assert max(counting.runs) > 1
     assert len(counting.runs) < len(texts)
     assert app.served is not None
@@ -167,7 +178,7 @@ def test_one_bad_row_among_twenty_harms_nobody(batched: tuple[App, Counting]) ->
     app, counting = batched
     bodies: list[Any] = [{"inputs": [TEXTS[0]]} for _ in range(20)]
     bodies[7] = {"inputs": [" "]}
-    responses = ask_at_once(app, bodies)
+    responses = ask_at_once(app, counting, bodies)
     assert max(counting.runs) > 1
     assert [response.status_code for response in responses] == [422 if turn == 7 else 200 for turn in range(20)]
     assert responses[7].json()["errors"][0]["pointer"] == "/inputs/0"
@@ -187,6 +198,6 @@ def test_a_row_that_computes_nonsense_spoils_its_own_answer_only(batched: tuple[
             real.close()
 
     counting.runner = Spoiling()
-    responses = ask_at_once(app, [{"inputs": [text]} for text in [TEXTS[0], "a", TEXTS[0], TEXTS[2]]])
+    responses = ask_at_once(app, counting, [{"inputs": [text]} for text in [TEXTS[0], "a", TEXTS[0], TEXTS[2]]])
     assert [response.status_code for response in responses] == [200, 500, 200, 200]
     assert responses[1].json()["code"] == "non_finite_output"

@@ -113,6 +113,11 @@ class App:
         """Requests in the queue."""
         return 0 if self._admission is None else self._admission.waiting
 
+    @property
+    def running(self) -> int:
+        """Requests in runs."""
+        return 0 if self._admission is None else self._admission.running
+
     def open(self, served: Served) -> None:
         """Answer with `served` from now on; requests in hand end on the model that they began with."""
         self.settings = served.settings
