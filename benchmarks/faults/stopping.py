@@ -25,12 +25,13 @@ def terminate(stand: Stand, subject: Subject) -> Counts:
         slow = stand.requests(running, ms=150)
         rate = stand.half(running, requests)
         before = stand.seconds(20.0, 2.0)
-        replies: list[bool] = []
+        replies: list[int] = []
 
         def ask_slow() -> None:
             asked = [slow[i % len(slow)] for i in range(4)]
             answers = asyncio.run(ask_at_once(running.url, asked, timeout=10.0))
-            replies.extend(is_right(r, a) for r, a in zip(asked, answers, strict=True))
+            pairs = zip(asked, answers, strict=True)
+            replies.extend(a.status if a.status != 200 or is_right(r, a) else -200 for r, a in pairs)
 
         with traffic(running.url, requests, rate=rate, seconds=before + 2.0, timeout=5.0) as load:
             load.sleep_until(before - 0.2)
@@ -51,11 +52,14 @@ def terminate(stand: Stand, subject: Subject) -> Counts:
         told -= samples.start
         owed = samples.started < told + (said_not_ready or 0.0) + (BALANCER_SECONDS if said_not_ready else 0.0)
         lost = owed & ~(samples.right | samples.refused)
+        held = sum(status != 503 for status in replies)
         return {
             "rate": round(rate, 1),
-            "in_hand": int(((samples.started < told) & (samples.finished > told)).sum()) + len(replies),
+            "in_hand": int(((samples.started < told) & (samples.finished > told)).sum()) + held,
             "owed": int(owed.sum()) + len(replies),
-            "lost": int(lost.sum()) + replies.count(False),
+            # 503 is a refusal on its place: the client knows at once that nothing was done
+            "lost": int(lost.sum()) + sum(status not in (200, 503) for status in replies),
+            "slow_status": replies,
             "lost_asked_at_s": [round(float(at), 3) for at in (samples.started[lost] - told)[:5]],
             "lost_status": [int(status) for status in samples.status[lost][:5]],
             "errors": dict(samples.errors),

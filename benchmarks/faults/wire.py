@@ -22,6 +22,7 @@ LOOPBACK = "127.0.0.1"
 MANY_HEADS, MANY_BODIES, READERS = 300, 50, 4
 QUICK_LIMIT = 2.0
 MARGIN = 1.5
+POKE_SECONDS, LOOK_SECONDS = 0.5, 0.05
 HUGE_BYTES = 82_000_000
 BOMB_BYTES = 1 << 30
 MEMORY_MB = 64.0
@@ -44,20 +45,33 @@ def held_open(port: int, count: int, head: bytes) -> Iterator[list[socket.socket
 def still_open(held: Sequence[socket.socket], until: float, poke: Callable[[socket.socket], None]) -> int:
     """Wait until then at most, poking each twice a second; how many were not closed by the server."""
     left = list(held)
-    while left and time.monotonic() < until:
-        for connection in list(left):
-            if select.select([connection], [], [], 0)[0]:
-                with contextlib.suppress(OSError):
-                    if connection.recv(65536):
-                        continue
-                left.remove(connection)
-                continue
-            try:
-                poke(connection)
-            except OSError:
-                left.remove(connection)
-        time.sleep(0.5)
-    return len(left)
+    poked = 0.0
+    while left and (now := time.monotonic()) < until:
+        if now - poked >= POKE_SECONDS:
+            poked = now
+            left = [connection for connection in left if _takes(connection, poke)]
+        left = [connection for connection in left if not _has_ended(connection)]
+        time.sleep(LOOK_SECONDS)
+    return sum(not _has_ended(connection) for connection in left)
+
+
+def _takes(connection: socket.socket, poke: Callable[[socket.socket], None]) -> bool:
+    try:
+        poke(connection)
+    except OSError:
+        return False
+    return True
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Read what is there, a refusal perhaps; True at its end or at a reset."""
+    try:
+        while select.select([connection], [], [], 0)[0]:
+            if not connection.recv(65536):
+                return True
+    except OSError:
+        return True
+    return False
 
 
 def trickle(stand: Stand, subject: Subject, *, head: bytes, count: int, poke: Callable[[Any], None]) -> Counts:

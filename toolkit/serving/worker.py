@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from toolkit.serving.connections import SWEEP_SECONDS, GuardedProtocol
+from toolkit.serving.listener import accept_all, lock, unlock
 
 if TYPE_CHECKING:
     import socket
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 STARTUP_FAILURE = 3
 SPARE_DESCRIPTORS = 256  # beyond one a connection: the model, the metrics, the log
+HANDSHAKE_SECONDS = 0.05  # for connections that have begun when the listener is locked
 
 
 class FrontedConfig(uvicorn.Config):
@@ -80,6 +82,8 @@ class FrontedServer(uvicorn.Server):
         self._secure: dict[str, Any] = {"ssl": self.config.ssl}
         if self.config.ssl is not None:
             self._secure |= {"ssl_handshake_timeout": limits.header_seconds, "ssl_shutdown_timeout": SWEEP_SECONDS}
+        for sock in sockets or ():
+            unlock(sock)
         self.servers = [
             await loop.create_server(self._make, sock=sock, backlog=self.config.backlog, **self._secure)
             for sock in sockets or ()
@@ -118,16 +122,15 @@ class FrontedServer(uvicorn.Server):
         self._sweeper.cancel()
 
     async def _take_the_last(self, sockets: list[socket.socket]) -> None:
-        """Accept whoever the kernel has let in already: closing the listener would reset their connections."""
+        """Lock the listener, accept whoever has come that far, and close it: nobody's connection is reset."""
+        for sock in sockets:
+            lock(sock)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
         waiting: list[socket.socket] = []
         for server, sock in zip(self.servers, sockets, strict=True):
             with sock.dup() as listener:
                 server.close()
-                listener.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        waiting.append(listener.accept()[0])
-                # at once: whoever is let in between the last look and the close is reset
+                waiting += accept_all(listener)
                 sock.close()
         loop = asyncio.get_running_loop()
         for accepted in waiting:
