@@ -206,11 +206,29 @@ def test_a_full_server_refuses_at_the_door_and_keeps_the_connection_in_step(arti
             # these take the long way, and come to the same
             connection.sendall(post(b"", b"expect: 100-continue", length=5))
             assert one_answer_after_continue(connection, b'{"a":')[0] in (400, 503)
+            # the same words again are known by their bytes, and only while they are whole, alone and the same
+            known, parsed = post(b'{"inputs": ["a"]}'), here.told.events.count(("classify", 503, "overloaded"))
+            for piece in (
+                known,
+                known,
+                known[:-3],
+                known[-3:],
+                known[:9],
+                known[9:],
+                known * 3,
+                known + GET,
+                GET + known,
+            ):
+                connection.sendall(piece)
+                time.sleep(0.02)
+            assert [one_answer(connection)[0] for _ in range(11)] == [503] * 8 + [200, 200, 503]
+            assert here.told.events.count(("classify", 503, "overloaded")) == parsed + 9
             gate.open()
             for other in waiting:
                 assert one_answer(other)[0] == 200
-            connection.sendall(post())
-            assert one_answer(connection)[0] == 200
+            for _ in range(2):
+                connection.sendall(known)
+                assert one_answer(connection)[0] == 200, "known words are answered when there is room"
         assert here.told.events.count(("classify", 503, "overloaded")) >= 3
 
 

@@ -4,8 +4,8 @@ uvicorn waits for ever for a head that trickles in and for a client that does no
 and answers what is not HTTP in the middle of another answer. Here every connection carries two dates that one sweep
 looks at twice a second, so a request costs two assignments more and no timer. And while the application is full, a
 POST to a hot path is refused right here, and one with a wrong key always, without a task, a scope or an application:
-refusing must cost less than answering, or overload ends in a standstill (25 µs where the application takes 75, HTTP
-included). The body is read and dropped, so that the connection can go on.
+refusing must cost less than answering, or overload ends in a standstill. The body is read and dropped, so that the
+connection can go on. A request whose head was refused before is known by its bytes (`known_heads`), not even parsed.
 
 Private to uvicorn 0.54 and httptools: the attributes and callbacks of `HttpToolsProtocol` that are used below;
 tests/serving/test_serving_seam.py names them. Source: RFC 9112 (HTTP/1.1), RFC 6585 (431). Limit: connections that
@@ -95,6 +95,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._piece = 0
         self._ended = False  # nothing that comes now is looked at
         self._leaving = False
+        self._between = True  # requests: the next byte begins one
+        self._refused: tuple[int, str] | None = None  # the length and route of the last one refused for want of room
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -106,9 +108,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._ended:
             return
         self._unset_keepalive_if_required()
+        fresh = self._between and self._is_idle()
+        if fresh and self.front.full and self._refuse_known(data):
+            return
         if self._head_since is None and self._is_idle():
             self._head_since = self.loop.time()
-        self._piece = len(data)
+        self._piece, self._refused = len(data), None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -123,10 +128,26 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self.front.settings.max_header_bytes:
                     self._refuse(LARGE_HEAD)
+            elif self._refused is not None and fresh and self._between:
+                self.config.known_heads.learn(data, *self._refused)
+
+    def _refuse_known(self, data: bytes) -> bool:
+        """Refuse what was refused in the same words before; keys are checked each time, and the last answers closed."""
+        if self.front.keys is not None or self.flow.write_paused or self._is_leaving():
+            return False
+        route = self.config.known_heads.recall(data)  # type: ignore[attr-defined]
+        if route is None:
+            return False
+        self._write_refusal(BUSY, OVERLOADED, route)
+        return True
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
+        self._in_head, self._between = True, False
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         most = self.front.settings.max_header_bytes
@@ -170,12 +191,18 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse_here(self, problem: Problem, answer: bytes) -> None:
         self.cycle = _Refused()  # type: ignore[assignment]
+        path = self.url.partition(b"?")[0]
+        route = next(ending for ending in HOT_ENDINGS if path.endswith(ending))[1:].decode()
+        if problem is BUSY:
+            self._refused = int(dict(self.headers)[b"content-length"]), route
+        self._write_refusal(problem, answer, route)
+
+    def _write_refusal(self, problem: Problem, answer: bytes, route: str) -> None:
         self.transport.write(answer)
         self.server_state.total_requests += 1
         # the rest of the body, and the next head, have as long as a head has
         self._head_since = self.loop.time()
-        ending = next(ending for ending in HOT_ENDINGS if self.url.partition(b"?")[0].endswith(ending))
-        self.front.observe(ending[1:].decode(), problem.status, problem.code, 0.0)
+        self.front.observe(route, problem.status, problem.code, 0.0)
 
     def sweep(self, now: float) -> None:
         """End what has taken too long at `now`, in the loop's time; called every SWEEP_SECONDS."""

@@ -1,22 +1,26 @@
 """What BentoML's /metrics shows of our application, beside its own.
 
 Written for prometheus_client's multiprocess mode: every worker writes to files of its own, and BentoML adds them up.
-A gauge cannot call a function there, so the queue's depth is read when the metrics are asked for.
+A gauge cannot call a function there, so the queue's depth is read when the metrics are asked for. Problems are added
+up here and written down then too, or when there are many: a refusal must cost next to nothing.
 
 | name | labels | what |
 |---|---|---|
-| toolkit_request_seconds | route, status | histogram, from 0.1 ms |
+| toolkit_request_seconds | route, status | histogram, from 0.1 ms; requests that were let in |
 | toolkit_problems_total | route, code | requests that got no answer: overloaded, deadline, client_left, ... |
 | toolkit_queue_depth | | requests that wait, when asked |
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 # from 0.1 ms: a small model answers long before the 5 ms at which the usual buckets begin
 BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+MOST_UNWRITTEN = 256
 
 
 class PrometheusObserver:
@@ -36,24 +40,30 @@ class PrometheusObserver:
         )
         self._read_depth: Callable[[], int] = lambda: 0
         self._children: MutableMapping[tuple[str, int], Any] = {}
-        self._counters: MutableMapping[tuple[str, str], Any] = {}
+        self._unwritten: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, route: str, status: int, code: str, seconds: float) -> None:
-        """One request has been answered; `code` is its problem's, or ""."""
-        child = self._children.get((route, status))
-        if child is None:
-            child = self._children[route, status] = self._seconds.labels(route=route, status=str(status))
-        child.observe(seconds)
+        """One request has been answered; `code` is its problem's, or "", `seconds` 0 where it was not let in."""
+        if seconds:
+            child = self._children.get((route, status))
+            if child is None:
+                child = self._children[route, status] = self._seconds.labels(route=route, status=str(status))
+            child.observe(seconds)
         if code:
-            counter = self._counters.get((route, code))
-            if counter is None:
-                counter = self._counters[route, code] = self._problems.labels(route=route, code=code)
-            counter.inc()
+            self._unwritten[route, code] += 1
+            if self._unwritten[route, code] >= MOST_UNWRITTEN:
+                self._write()
+
+    def _write(self) -> None:
+        for (route, code), count in self._unwritten.items():
+            self._problems.labels(route=route, code=code).inc(count)
+        self._unwritten.clear()
 
     def queue_depth(self, read: Callable[[], int]) -> None:
         """Ask `read` for the depth whenever the metrics are asked for."""
         self._read_depth = read
 
     def refresh(self) -> None:
-        """Bring the gauges up to date; called before they are shown."""
+        """Bring everything up to date; called before it is shown."""
         self._depth.set(self._read_depth())
+        self._write()

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from toolkit.serving.connections import SWEEP_SECONDS, GuardedProtocol
+from toolkit.serving.known_heads import KnownHeads
 from toolkit.serving.listener import accept_all, lock, unlock
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class FrontedConfig(uvicorn.Config):
         super().__init__(app, **options | ours)
         self.front = app
         self.draining = False
+        self.known_heads = KnownHeads()
 
 
 def modern_tls(config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
