@@ -1,5 +1,5 @@
 # make demo   the whole line on real data (≤ 15 minutes on two cores, a second run ≤ 1 minute)
-# make test   every check and every test (fourteen minutes from nothing when it was measured)
+# make test   every check and every test (seventeen minutes from nothing when it was measured)
 SHELL  := /bin/bash
 PYTHON ?= python3
 BIN    := .venv/bin
@@ -7,7 +7,7 @@ READY  := .venv/ready
 BARE   := .venv-bare/ready
 
 .PHONY: demo demo-results test check archives floors compression search-table replay serving faults bad-requests
-.PHONY: image image-bentoml tables format clean
+.PHONY: bench peers scale image image-bentoml tables format clean
 
 demo: $(READY)
 	$(BIN)/toolkit demo
@@ -47,6 +47,21 @@ replay: $(READY)
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.tables
 
+# the models of the toolkit, baseline and optimized, on every rung of the ladder (an hour at most)
+bench: $(READY)
+	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.tables
+
+# the same weights and rows through other runtimes and other servers, each in an environment made here (an hour at most)
+peers: $(READY)
+	$(BIN)/python -m benchmarks.peers_run
+	$(BIN)/python -m benchmarks.tables
+
+# what it costs as the work grows: length, batch, connections, rows to calibrate, threads (a quarter of an hour)
+scale: $(READY)
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.tables
+
 # served beside a bare application, plain BentoML, FastAPI, LitServe and MLServer; their environments are made here
 serving: $(READY) runs/serving/student
 	$(BIN)/python -m benchmarks.serving
@@ -82,7 +97,7 @@ format: $(READY)
 # everything a developer needs, as pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,optimize,ray,prune,quantize-aware,sign,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,serve,train,optimize,ray,prune,quantize-aware,sign,bench,report,dev]'
 	touch $@
 
 # what a user gets from the wheel alone, without one extra; tests/test_wheel.py looks into it

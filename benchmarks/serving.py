@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 import toolkit
+from benchmarks.ledger import Ledger
 from benchmarks.peers.servers import BARE, BENTOML, EMPTY, OURS, PEERS, Peer, PeerUnavailableError, Running, running
 from benchmarks.serving_bars import bars
 from benchmarks.serving_plot import plot
@@ -92,30 +93,6 @@ class Case:
     def requests(self, peer: Peer) -> list[Request]:
         """What `peer` is asked."""
         return [peer.request(text, right) for text, right in zip(self.questions, self.answers, strict=True)]
-
-
-class Ledger:
-    """What is measured, kept line by line, so that a run that broke goes on where it was."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._found = path, dict[str, Any]()
-        lines = path.read_text().splitlines() if path.is_file() else []
-        if lines[:1] == [key]:
-            with contextlib.suppress(ValueError):  # the last line of a run that was killed while it wrote
-                for line in lines[1:]:
-                    self._found |= json.loads(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([key, *(json.dumps({name: value}) for name, value in self._found.items()), ""]))
-        self.resumed = len(self._found)
-
-    def take(self, name: str, measure: Callable[[], Any]) -> Any:
-        """What is known under `name`, else what `measure` says."""
-        if name not in self._found:
-            print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
-            self._found[name] = measure()
-            with self._path.open("a") as file:
-                file.write(json.dumps({name: self._found[name]}) + "\n")
-        return self._found[name]
 
 
 @dataclass(frozen=True)

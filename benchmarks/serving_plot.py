@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,14 @@ from toolkit.errors import DataError, require
 
 # Okabe and Ito's colours, told apart by the colour-blind and, with the markers, in print
 STYLES = (("#000000", "s"), ("#D55E00", "o"), ("#0072B2", "^"), ("#009E73", "v"), ("#E69F00", "D"), ("#CC79A7", "P"))
+
+
+def draw(results: Mapping[str, Any]) -> str:
+    """The committed picture, as the text of an SVG file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "serving.svg"
+        plot(path, results["cases"]["int8"], objective_ms=results["objective_ms"])
+        return path.read_text()
 
 
 def plot(path: Path, case: Mapping[str, Any], *, objective_ms: float) -> None:

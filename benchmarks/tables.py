@@ -1,9 +1,10 @@
-"""Write the README's tables from the committed results; `--check` fails when they are stale.
+"""Write the README's tables and the pictures from the committed results; `--check` fails when either is stale.
 
     python -m benchmarks.tables
     python -m benchmarks.tables --check
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing in between is written by hand.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing in between is written by hand. Pictures are
+SVG files beside the results, the same bytes from the same numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import bench_plot, bench_tables, peers_table, scale_plot, scale_table, serving_plot
 from toolkit.report import Report
 from toolkit.table import markdown_table
 
@@ -222,6 +224,16 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "image": (("image.json",), image_words),
     "serving": (("serving.json",), serving_table),
     "faults": (("faults.json",), faults_table),
+    "bench": (("bench.json",), bench_tables.table),
+    "peers": (("peers.json",), peers_table.table),
+    "scale": (("scale.json",), scale_table.table),
+}
+# picture -> result file and what draws it, as the text of an SVG file
+PLOTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "serving.svg": ("serving.json", serving_plot.draw),
+    "bench-ladder.svg": ("bench.json", bench_plot.draw_ladder),
+    "bench-goodput.svg": ("bench.json", bench_plot.draw_goodput),
+    "scale.svg": ("scale.json", scale_plot.draw),
 }
 
 
@@ -238,21 +250,26 @@ def render(text: str) -> str:
     return text
 
 
+def draw(name: str) -> str:
+    """A picture made new from the committed results."""
+    file, write = PLOTS[name]
+    return write(json.loads((RESULTS / file).read_text())).rstrip("\n") + "\n"
+
+
 def main() -> int:
-    """Write the README, or with --check say whether it is what would be written."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    made = render(text)
-    if "--check" in sys.argv[1:]:
-        if made != text:
-            print(
-                "README.md is stale: its tables are not those of benchmarks/results; run make tables", file=sys.stderr
-            )
-            return 1
-        print("README.md is current")
+    """Write README and pictures, or with --check say whether they are what would be written."""
+    made = {ROOT / "README.md": render((ROOT / "README.md").read_text())}
+    made |= {RESULTS / name: draw(name) for name in PLOTS}
+    if "--check" not in sys.argv[1:]:
+        for path, text in made.items():
+            path.write_text(text)
         return 0
-    readme.write_text(made)
-    return 0
+    stale = [path.relative_to(ROOT) for path, text in made.items() if not path.is_file() or path.read_text() != text]
+    for path in stale:
+        print(f"{path} is stale: it is not what benchmarks/results say; run make tables", file=sys.stderr)
+    if not stale:
+        print("README.md and the pictures are current")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -24,13 +24,14 @@ ORDER = (
     ("runners",),
     ("predictor", "cascade"),
     ("judge", "measure"),
-    ("report", "table", "card"),
+    ("report", "table", "card", "bench_table"),
+    ("pages",),
     ("train", "export"),
     ("compress",),
     ("comparison", "stages"),
     ("optimize",),
     ("package", "serving", "kubernetes", "doctor"),
-    ("served_check",),
+    ("served_check", "ladder"),
     ("demo",),
     ("terminal",),
     ("commands", "cli", "__main__"),
@@ -39,7 +40,8 @@ RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
                  "core", "golden", "sealing", "wire_format", "onnx_messages", "graph_policy",
                  "artifact", "signing", "copies", "predictor", "cascade", "judge", "measure", "report", "table", "card",
-                 "comparison", "package", "serving", "kubernetes", "served_check", "doctor")  # fmt: skip
+                 "bench_table", "pages", "comparison", "package", "serving", "kubernetes", "served_check", "ladder",
+                 "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's
 TORCH_RUNNER = "runners/torch.py"
 

@@ -24,15 +24,20 @@ PIPELINES = {
 }
 
 
-def model_card(artifact: Artifact, report: Report) -> str:
-    """The card of `artifact` as markdown; raises `InputError` when `report` speaks of another artifact."""
-    if report.digest != artifact.digest:
-        raise InputError(
-            f"the report speaks of {report.digest[:12]} and the artifact is {artifact.digest[:12]}; measure it again"
-        )
+def model_card(artifact: Artifact, report: Report, *, bench: Mapping[str, Any] | None = None) -> str:
+    """The card of `artifact` as markdown; `bench` is its entry in a bench file, for what a server was seen to do.
+
+    Raises `InputError` when `report` or `bench` speaks of another artifact.
+    """
+    for digest in (report.digest, *([bench["digest"]] if bench else [])):
+        if digest != artifact.digest:
+            raise InputError(
+                f"the report speaks of {digest[:12]} and the artifact is {artifact.digest[:12]}; measure it again"
+            )
     front = "---\n" + "".join(f"{key}: {_yaml(value)}\n" for key, value in _front(artifact, report).items()) + "---\n"
-    sections = [f"# {artifact.name}", _intent(artifact), "## Measured", _measured(report), "## Lineage"]
-    sections += [_lineage(artifact), "## Limits", _limits(artifact, report)]
+    sections = [f"# {artifact.name}", _intent(artifact), "## Measured", _measured(report)]
+    sections += ["## Served", served] if (served := _served(bench or {})) else []
+    sections += ["## Lineage", _lineage(artifact), "## Limits", _limits(artifact, report)]
     return front + "\n" + "\n\n".join(sections) + "\n"
 
 
@@ -102,6 +107,25 @@ def _measured(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _served(entry: Mapping[str, Any]) -> str:
+    """What bench saw of a server of this artifact: a line for each thing that was measured, empty without any."""
+    lines = []
+    if http := entry.get("rungs", {}).get("http"):
+        times = [f"{name} {http[key]:.2f} ms" for name, key in (("p50", "p50_ms"), ("p99", "p99_ms")) if http.get(key)]
+        right = f"{http['right']:,} of {http['asked']:,} answers right"
+        lines.append(f"- Over HTTP, one connection: {', '.join([*times, right])}.")
+    peak = entry.get("peak", {})
+    if peak.get("rate"):
+        lines.append(
+            f"- Peak with p99 within {peak['objective_ms']:g} ms: {peak['rate']:,.0f} requests a second (Poisson)."
+        )
+    if joules := entry.get("energy", {}).get("joules_per_1000"):
+        lines.append(f"- {joules:.2f} J for 1,000 answers, of the whole package or card.")
+    if price := entry.get("price"):
+        lines.append(f"- A million answers cost {price['per_million']:.4g}, at {price['assumes']}.")
+    return "\n".join(lines)
+
+
 def _lineage(artifact: Artifact) -> str:
     lines = [
         f"Digest `{artifact.digest}`" + (f", made from `{artifact.core.parent}`." if artifact.core.parent else ".")
@@ -142,7 +166,9 @@ def _limits(artifact: Artifact, report: Report) -> str:
         lines.append(
             f"- Against the model it replaces: {verdict['words']} (at most {verdict['max_drop']:g} may be lost)."
         )
-    lines.append("- Times are of single rows in process on the machine named above, not of a loaded server.")
+    lines.append(
+        "- Times in the table are of single rows in process on the machine named above, not of a loaded server."
+    )
     return "\n".join(lines)
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "check": ("toolkit.commands.check", "Is this artifact whole? Digests and golden self-test."),
     "verify": ("toolkit.commands.verify", "Is the candidate as good as the reference? Paired, on the same rows."),
     "bench": ("toolkit.commands.bench", "Latency, throughput, memory and load time of artifacts."),
+    "report": ("toolkit.commands.report", "One page on what was measured: verdict, plots, tables, changed rows."),
     "sign": ("toolkit.commands.sign", "Sign an artifact, so that a server takes no other."),
     "verify-signature": ("toolkit.commands.verify_signature", "Did the owner of a key sign this artifact?"),
     "encrypt": ("toolkit.commands.encrypt", "Seal an artifact at rest; the key comes from the environment."),

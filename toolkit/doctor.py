@@ -37,6 +37,8 @@ EXTRAS = {
     "sign": ("model_signing",),
     "prune": ("torch_pruning",),
     "quantize-aware": ("modelopt",),
+    "bench": ("mlperf_loadgen", "pynvml"),
+    "report": ("jinja2", "matplotlib"),
     "hub": ("datasets",),
     "tensorrt": ("tensorrt",),
 }

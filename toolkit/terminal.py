@@ -33,8 +33,10 @@ def emit(document: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def show_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[str] = ()) -> None:
-    """Rows of text on stderr: drawn on a terminal, aligned lines of any width elsewhere."""
+def show_table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[str] = (), bad: Container[int] = ()
+) -> None:
+    """Rows of text on stderr: drawn on a terminal, where `bad` rows are red, aligned lines of any width elsewhere."""
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
@@ -44,8 +46,8 @@ def show_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: C
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in titles:
             table.add_column(title, justify="right" if title in right else "left")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+        for place, row in enumerate(rows):
+            table.add_row(*(Text(cell) for cell in row), style="red" if place in bad else None)
         console.print(table)
         return
     lines = [titles, *rows]

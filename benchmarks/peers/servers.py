@@ -195,7 +195,8 @@ def running(
 
 
 def _answers(server: Server, requests: Sequence[Request]) -> bool:
-    return bool(run_closed(server.url, requests[:1], connections=1, seconds=0.01, timeout=2.0).right.all())
+    right = run_closed(server.url, requests[:1], connections=1, seconds=0.01, timeout=2.0).right
+    return bool(len(right) and right.all())
 
 
 def _launch(peer: Peer, artifact: Path, port: int, folder: Path, objective_ms: float) -> Launch:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from text_models import LABELS, WORDS, text_artifact
 
 from toolkit.artifact import Artifact, write_artifact
 from toolkit.cli import run
 from toolkit.core import Core
-from toolkit.encoders.ngrams import NgramEncoder
 from toolkit.encoders.record import Field, RecordEncoder
 from toolkit.golden import Golden
 from toolkit.lineage import Step
@@ -21,37 +21,7 @@ from toolkit.predictor import Predictor
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array, Spec
 
-LABELS = ("ABBR", "DESC", "HUM", "NUM")
-WORDS = ("who", "what", "river", "atom", "city", "wrote", "miles", "letter", "king", "year", "moon", "name")
 ROWS = 700
-
-
-def text_artifact(folder: Path, *, noise: float) -> Artifact:
-    """Mean of n-gram embeddings with weights from a seed; `noise` moves them, and so some answers."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    table = np.random.default_rng(0).normal(size=(513, 4))
-    table += noise * np.random.default_rng(1).normal(size=table.shape)
-    encoder = NgramEncoder(buckets=512, max_length=256)
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
-        helper.make_node("Mul", ["rows", "wide"], ["kept"]),
-        helper.make_node("ReduceSum", ["kept", "middle"], ["logits"], keepdims=0),
-    ]
-    constants = {"table": table.astype(np.float32), "last": np.array([-1]), "middle": np.array([1])}
-    inputs = [helper.make_tensor_value_info(i.name, TensorProto.INT64, list(i.shape)) for i in encoder.inputs]
-    graph = helper.make_graph(
-        nodes, "sum", inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
-    arrays = encoder.encode(["who wrote it", "what is an atom"])
-    with OnnxRunner(model) as runner:
-        golden = Golden(arrays, runner.run(arrays))
-    core = Core(folder.name, "onnx", Spec("text", encoder.inputs, LABELS, encoder.limits), steps=(Step("export", {}),))
-    return write_artifact(folder, core, encoder, models={"model.onnx": model}, golden=golden)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import pytest
 
 from toolkit.errors import DataError, RecipeError
 from toolkit.measure.conditions import Conditions, Watch
-from toolkit.measure.latency import MAX_EXAMPLES, measure_interleaved, measure_latency
+from toolkit.measure.latency import measure_interleaved, measure_latency
 from toolkit.measure.timings import Comparison, Latency
+from toolkit.measure.turns import MAX_EXAMPLES
 from toolkit.predictor import Predictor
 from toolkit.runners.cancel import Cancel
 from toolkit.runners.onnx import OnnxRunner

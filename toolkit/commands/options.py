@@ -30,11 +30,20 @@ data_help = "A known name (toolkit data), a csv, tsv, jsonl or parquet file, a f
 
 def data_options(command: F) -> F:
     """--data and the words that say which columns are meant."""
+    return _data_options(command, required=True)
+
+
+def optional_data_options(command: F) -> F:
+    """The same, for a command that also does something without data; it asks for --data itself."""
+    return _data_options(command, required=False)
+
+
+def _data_options(command: F, *, required: bool) -> F:
     for option in (
         click.option("--slice", "slices", multiple=True, metavar="COLUMN", help="Column to slice results by."),
         click.option("--label", metavar="COLUMN", help="Column of the label, where it is not plain which."),
         click.option("--text", metavar="COLUMN", help="Column of the text, where it is not plain which."),
-        click.option("--data", "reference", required=True, metavar="DATA", help=data_help),
+        click.option("--data", "reference", required=required, metavar="DATA", help=data_help),
     ):
         command = option(command)
     return command

@@ -37,7 +37,8 @@ def command(
     slices: tuple[str, ...], split_name: str, max_drop: float, max_slice_drop: float | None, strict: bool,
     exemplars: int | None, target: Path | None, threads: int, as_json: bool,
 ) -> int:  # fmt: skip
-    """Is CANDIDATE as good as REFERENCE? The same rows, paired; the verdict is saved in its evidence.
+    """Is CANDIDATE as good as REFERENCE? The same rows, paired; verdict and changed rows (numbers and labels
+    only) are saved in its evidence.
 
     Prints the difference with its score interval and exact McNemar p, the decisions that flipped, what
     each class lost, calibration before and after. Leaves with 1 when it lost more than --max-drop.
@@ -53,7 +54,9 @@ def command(
     """
     from toolkit.artifact import EVIDENCE, load_artifact
     from toolkit.commands.opening import data_of
+    from toolkit.data import digest_of_split
     from toolkit.judge.exemplars import check_free, list_exemplars, write_exemplars
+    from toolkit.judge.flips_file import FLIPS, FlipsFile, write_flips
     from toolkit.judge.grouping import columns_to_read
     from toolkit.judge.quality import judge
     from toolkit.judge.verdict import check_slice_margin
@@ -88,6 +91,11 @@ def command(
         terminal.say(f"{len(found)} changed rows with their raw examples are in {target}")
     report = Report.of(after, facts=facts, quality=quality)
     update_report(candidate_folder / EVIDENCE / REPORT, report)
+    changed = FlipsFile(
+        digest=after.digest, reference_name=before.name, reference_digest=before.digest, split=split_name,
+        split_digest=digest_of_split(split), labels=before.spec.labels, total=len(split), rows=quality.flips.rows,
+    )  # fmt: skip
+    write_flips(candidate_folder / EVIDENCE / FLIPS, changed)
     terminal.emit(report.to_json(), as_json=as_json)
     return 1 if quality.failed else 0
 

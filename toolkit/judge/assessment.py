@@ -14,6 +14,7 @@ import numpy as np
 from toolkit.data import Split
 from toolkit.errors import DataError, InputError
 from toolkit.judge.ranking import compare_auc, ndcg
+from toolkit.judge.reliability import ReliabilityBin, reliability
 from toolkit.judge.statistics import Estimate, calibration_error, wilson_interval
 from toolkit.predictor import Predictor
 from toolkit.spec import Array, Spec, softmax
@@ -46,6 +47,7 @@ class Assessment:
     classes: tuple[ClassRecall, ...]
     auc: Estimate | None = None
     ndcg_at_10: float | None = None
+    reliability: tuple[ReliabilityBin, ...] = ()
 
     def values(self) -> dict[str, Any]:
         """Plain JSON values, without the name of the split."""
@@ -54,6 +56,7 @@ class Assessment:
             "accuracy": self.accuracy.to_json(),
             "expected_calibration_error": self.calibration_error,
             "classes": [{"label": c.label, "rows": c.rows, "recall": c.recall} for c in self.classes],
+            "reliability": [found.to_json() for found in self.reliability],
         }
         if self.auc is not None:
             value |= {"auc": self.auc.to_json(), "ndcg_at_10": self.ndcg_at_10}
@@ -99,6 +102,7 @@ def count_answers(
         classes=tuple(ClassRecall(*cells) for cells in zip(spec.labels, rows, hits, strict=True)),
         auc=auc,
         ndcg_at_10=None if auc is None or users is None else ndcg(positive_scores(logits, spec), labels, users),
+        reliability=reliability(probabilities, labels),
     )
 
 

@@ -41,8 +41,8 @@ from toolkit.spec import Array, Spec, softmax
 class Quality:
     """Both models on the same rows; differences are candidate - reference, shares from -1 to 1.
 
-    `gained` rows are right only for the candidate, `lost` only for the reference. `auc_resampled` is what
-    the bootstrap of AUC drew: users or rows.
+    `gained` rows are right only for the candidate, `lost` only for the reference; `class_moves` are both
+    for each class. `auc_resampled` is what the bootstrap of AUC drew: users or rows.
     """
 
     reference: Assessment
@@ -53,6 +53,7 @@ class Quality:
     mcnemar_p: float
     flips: Flips
     verdict: Verdict
+    class_moves: tuple[tuple[int, int], ...]
     auc_difference: Estimate | None = None
     auc_resampled: str | None = None
     rank_overlap_at_10: float | None = None
@@ -92,7 +93,10 @@ class Quality:
         }
 
     def class_deltas(self) -> list[dict[str, Any]]:
-        """For each class its rows, how many each model got right, and the change of recall; worst first."""
+        """For each class its rows, how many each model got right, and the change of recall; worst first.
+
+        `difference` is that change with its 95 % interval, of the class alone and not corrected for their number.
+        """
         deltas = [
             {
                 "label": after.label,
@@ -100,8 +104,11 @@ class Quality:
                 "reference_right": before.right,
                 "candidate_right": after.right,
                 "recall_change": (after.right - before.right) / after.rows if after.rows else None,
+                "difference": paired_interval(*moves, after.rows).to_json() if after.rows else None,
             }
-            for before, after in zip(self.reference.classes, self.candidate.classes, strict=True)
+            for before, after, moves in zip(
+                self.reference.classes, self.candidate.classes, self.class_moves, strict=True
+            )
         ]
         return sorted(deltas, key=lambda delta: delta["recall_change"] or 0.0)
 
@@ -188,6 +195,9 @@ def judge_logits(
     groups = judge_slices(reference_logits, candidate_logits, labels, slices or {}, scores=scores, users=users)
     if max_slice_drop is not None:
         verdict = with_slices(verdict, find_failing(groups, max_slice_drop), max_slice_drop)
+    moves = [
+        np.bincount(labels[kept], minlength=len(spec.labels)) for kept in (right[1] & ~right[0], right[0] & ~right[1])
+    ]
     count = partial(count_answers, labels=labels, spec=spec, split_name=split_name, users=users)
     return Quality(
         reference=count(reference_logits, auc=pair.reference if pair else None),
@@ -198,6 +208,7 @@ def judge_logits(
         mcnemar_p=mcnemar_p(gained, lost),
         flips=find_flips(softmax(reference_logits), softmax(candidate_logits), labels),
         verdict=verdict,
+        class_moves=tuple(zip(*(counts.tolist() for counts in moves), strict=True)),
         auc_difference=pair.difference if pair else None,
         auc_resampled=pair.resampled if pair else None,
         rank_overlap_at_10=overlap,

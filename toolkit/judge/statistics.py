@@ -163,10 +163,17 @@ def calibration_error(probabilities: Array, labels: Array) -> float:
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    # a confidence on an edge belongs to the bin below, as in the paper's (m - 1)/M < p <= m/M
-    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
-    gap = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
+    gap = np.bincount(confidence_bins(confidence), weights=confidence - right, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def confidence_bins(confidence: Array) -> Array:
+    """The bin of each confidence, int (rows,) from 0 to 14; one on an edge belongs to the bin below.
+
+    As in the paper's (m - 1)/M < p <= m/M.
+    """
+    bins: Array = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    return bins
 
 
 def _quantile(level: float) -> float:

@@ -11,19 +11,18 @@ Python's garbage collector is off while the clock runs.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from toolkit.errors import DataError, RecipeError
 from toolkit.measure.conditions import Conditions, Watch, collector_off
 from toolkit.measure.timings import Comparison, Latency
-from toolkit.predictor import Prediction, Predictor
+from toolkit.measure.turns import Stretch, predictor_subject, spread
+from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-
-MAX_EXAMPLES = 256
-SCORE_TOLERANCE = 1e-3
 
 
 def measure_latency(
@@ -86,50 +85,30 @@ def measure_interleaved(
 
 
 class _Bench:
-    """One predictor, the examples that it cycles through, its first answers and its samples."""
+    """One predictor on the clock, and its turns so far."""
 
     def __init__(self, predictor: Predictor, examples: Sequence[Any]) -> None:
-        count = min(len(examples), MAX_EXAMPLES)
-        self._examples = [examples[i * len(examples) // count] for i in range(count)]
+        self._rows = spread(examples)
         self._predictor = predictor
-        self._answers: list[Prediction] = []
-        self._samples: list[int] = []
-        self._wrong = 0
+        self._subject = predictor_subject(predictor, self._rows)  # one whole pass, whose answers are those to expect
+        self._turns: list[Stretch] = []
 
     def warm(self, seconds: float) -> None:
-        """One whole pass, whose answers are the ones to expect, then on until `seconds` have passed."""
+        """Answer the first row until `seconds` have passed."""
         end = time.perf_counter_ns() + int(seconds * 1e9)
-        self._answers = [self._predictor([example])[0] for example in self._examples]
         while time.perf_counter_ns() < end:
-            self._predictor([self._examples[0]])
+            self._predictor([self._rows[0]])
 
     def run(self, seconds: float) -> float:
         """Time single rows for `seconds`, at least one; return the median of this run in milliseconds."""
-        predictor, examples, answers = self._predictor, self._examples, self._answers
-        count, clock, found = len(examples), time.perf_counter_ns, []
-        end = clock() + int(seconds * 1e9)
-        position = len(self._samples) % count
-        while True:
-            row = examples[position : position + 1]
-            start = clock()
-            answer = predictor(row)[0]
-            stop = clock()
-            found.append(stop - start)
-            self._wrong += not _same(answer, answers[position])
-            position = (position + 1) % count
-            if stop >= end:
-                break
-        self._samples += found
-        return statistics.median(found) / 1e6
+        self._turns.append(self._subject.run(seconds))
+        return float(np.median(self._turns[-1].nanoseconds)) / 1e6
 
     def latency(self, conditions: Conditions) -> Latency:
         """What was measured so far."""
-        facts = self._predictor.runner.facts()
-        return Latency(tuple(self._samples), len(self._examples), self._wrong, facts, conditions)
-
-
-def _same(answer: Prediction, expected: Prediction) -> bool:
-    return answer.label == expected.label and abs(answer.score - expected.score) <= SCORE_TOLERANCE
+        samples = np.concatenate([turn.nanoseconds for turn in self._turns]).tolist()
+        wrong = sum(turn.wrong for turn in self._turns)
+        return Latency(tuple(samples), len(self._rows), wrong, self._predictor.runner.facts(), conditions)
 
 
 def _check(examples: Sequence[Any], seconds: float, warmup: float) -> None:

@@ -26,7 +26,7 @@ from toolkit.serving.settings import Settings
 WATCH_AFTER = 0.005  # most answers are there sooner, and spare themselves a task that watches the connection
 PACE_WEIGHT = 0.05  # of the newest in the running means of measured over expected cost, and of a request's cost
 SLOWER_WEIGHT, MOST_SLOWER = 0.2, 3.0  # trouble is seen at once, but one pause is not the new pace
-HEADROOM = 0.75  # of the objective: what is admitted must be answered within it, and a mean is not a p99
+HEADROOM = 0.7  # of the objective: what is admitted must be answered within it, and a mean is not a p99
 
 
 class Admission:

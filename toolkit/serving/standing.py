@@ -30,7 +30,7 @@ from toolkit.serving.serve import LOOPBACK, Launch, Server, free_port, prepare
 from toolkit.serving.settings import variable
 
 START_SECONDS = 90.0
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS, STOP_SECONDS = 0.3, 5.0
 
 
 class ServerGoneError(GateError):
@@ -79,11 +79,28 @@ class Standing:
     def awake(self) -> Iterator[None]:
         """Let it run inside, with this process on the generator's core; stop it after."""
         with on_core(self.generator):
-            self._tell("resume")
+            self.resume()
             try:
                 yield
             finally:
-                self._tell("suspend")
+                self.stop()
+
+    def stop(self) -> None:
+        """Stop its processes where they are; returns once they are, so that the next turn has the core alone."""
+        psutil = require("psutil", extra="serve")
+        self._tell("suspend")
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self.processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # a busy machine has yet to run it once before it stops
+                while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                    if time.monotonic() > deadline:
+                        return
+                    time.sleep(0.005)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._tell("resume")
 
     def _tell(self, word: str) -> None:
         for process in self.processes:
@@ -104,7 +121,9 @@ def stand(
     psutil = require("psutil", extra="serve")
     port, begun = free_port(), time.monotonic()
     launch = prepare(artifact.folder, host=LOOPBACK, port=port, threads=threads)
-    told = {variable("objective_ms"): f"{objective_ms:g}", "OMP_NUM_THREADS": str(threads)}
+    # nobody else sends it requests, so it need not wait for them when it ends
+    told = {variable("objective_ms"): f"{objective_ms:g}", variable("drain_seconds"): "0.01",
+            "OMP_NUM_THREADS": str(threads)}  # fmt: skip
     with _ending_on_sigterm():
         with on_core(core):  # a process stands where the one stood that started it
             server = Server.start(
@@ -117,12 +136,14 @@ def stand(
             family = [main, *main.children(recursive=True)]
             one = Standing(name, server, generator, time.monotonic() - begun, family)
             time.sleep(SETTLE_SECONDS)
-            one._tell("suspend")
+            one.stop()
             yield one
         finally:
             if one is not None:  # who is stopped does not hear that it shall end
-                one._tell("resume")
+                one.resume()
             server.stop()
+            if one is not None:  # workers outlive a server that was killed
+                one._tell("kill")
 
 
 def cores(threads: int) -> tuple[int | None, int | None]:
