@@ -41,7 +41,8 @@ BUDGET_MINUTES, QUICK_BUDGET_MINUTES = 25.0, 3.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every row that was run held or is not here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults")
-    parser.add_argument("rows", nargs="*", help=f"names of rows: {', '.join(row.name for row in ROWS)}")
+    names = ", ".join(row.name for row in ROWS).replace("%", "%%")  # argparse formats what it is told
+    parser.add_argument("rows", nargs="*", help=f"names of rows: {names}")
     parser.add_argument("--quick", action="store_true", help="the quick rows, in their short form")
     parser.add_argument("--artifact", type=Path, help="folder of an ONNX text classifier")
     parser.add_argument("--minutes", type=float, help="no row begins later than this; 25, or 3 with --quick")

@@ -14,6 +14,7 @@ import pytest
 from serving.small_models import text_artifact
 
 from benchmarks.faults import neighbours, soak, wire
+from benchmarks.faults.__main__ import main
 from benchmarks.faults.row import (
     BROKEN,
     HELD,
@@ -109,6 +110,13 @@ def test_a_soak_that_does_not_catch_the_leak_is_not_built() -> None:
 
 def test_misses_names_what_does_not_hold() -> None:
     assert misses((True, "a"), (False, "b"), (False, "c")) == ["b", "c"]
+
+
+def test_help_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(row.name in shown for row in ROWS)
 
 
 def test_rows_have_names_of_their_own_and_controls_that_exist() -> None:
