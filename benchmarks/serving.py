@@ -197,10 +197,14 @@ class Bench:
             ]
             overload = []
             for times in OVERLOAD:
+                # the machine changes its pace within minutes, so the peak is measured on both sides of a flood
+                before = self._closed(case, one, MANY, self.plan.many).rate(self.objective_ms)
                 flood = offer(times * our_peak, self.plan.overload)
                 ended = flood.start + max(float(flood.finished.max()), self.plan.overload)
                 after = offer(0.5 * our_peak, self.plan.after)
+                beside = (before + self._closed(case, one, MANY, self.plan.many).rate(self.objective_ms)) / 2
                 row = {"times": times, "offered": times * our_peak, **flood.summary(self.objective_ms)}
+                row["peak_beside"] = beside
                 row["watched_seconds"] = after.start - ended + self.plan.after
                 row["normal_after_seconds"] = _normal_after(after, self.objective_ms, after.start - ended)
                 overload.append(row)

@@ -25,9 +25,8 @@ def bars(cases: Mapping[str, Any], *, ours: str, bare: str, bentoml: str, object
         _bar("rate at 16 connections over BentoML, small student", student, [ours, bentoml], 3.0, _over_best),
         _bar("p99 of the last third over the first at half of peak", int8, [ours], 1.2, _thirds, most=True),
     ]
-    peak = int8[ours].get("peak_goodput")
     for row in int8[ours].get("overload", []):
-        rows += _overload(row, peak, objective_ms)
+        rows += _overload(row, objective_ms)
     rows.append(_wrong(int8, student, ours))
     return rows
 
@@ -70,9 +69,9 @@ def _thirds(rows: Sequence[Any]) -> float:
     return float(rows[0]["steady"]["last_third"]["p99_ms"] / rows[0]["steady"]["first_third"]["p99_ms"])
 
 
-def _overload(row: Mapping[str, Any], peak: float | None, objective_ms: float) -> list[dict[str, str]]:
+def _overload(row: Mapping[str, Any], objective_ms: float) -> list[dict[str, str]]:
     """Goodput, times, Retry-After and recovery at one overload; unknown where the generator slipped."""
-    times, valid, refused = row["times"], row["valid"], row.get("refused")
+    times, valid, refused, peak = row["times"], row["valid"], row.get("refused"), row.get("peak_beside")
     share = row["goodput"] / peak if peak and valid else None
     rows = [
         _row(f"goodput at {times}x of peak over peak", 0.9, share, most=False),

@@ -13,7 +13,15 @@ def load(rate: float = 500.0, wrong: int = 0) -> dict[str, Any]:
 
 def flood(times: int, **changed: Any) -> dict[str, Any]:
     refused = {"count": 100, "retry_after": 100, "p99_ms": 8.0, "max_ms": 9.0}
-    row = {"times": times, "valid": True, "goodput": 470.0, "p99_ms": 80.0, "refused": refused, "wrong": 0}
+    row = {
+        "times": times,
+        "valid": True,
+        "goodput": 470.0,
+        "peak_beside": 500.0,
+        "p99_ms": 80.0,
+        "refused": refused,
+        "wrong": 0,
+    }
     return {**row, "success_rate": 0.5, "normal_after_seconds": 0.5, "watched_seconds": 7.1, **changed}
 
 
@@ -24,7 +32,7 @@ def server(name: str, rate: float, **changed: Any) -> dict[str, Any]:
 
 def verdicts(ours: dict[str, Any], *, litserve: float = 369.0) -> dict[str, str]:
     steady = {"valid": True, "wrong": 0, "first_third": {"p99_ms": 5.0}, "last_third": {"p99_ms": 5.5}}
-    whole = server("toolkit serve", 600, steady=steady, peak_goodput=500.0, ladder=[], overload=[flood(2)])
+    whole = server("toolkit serve", 600, steady=steady, ladder=[], overload=[flood(2)])
     rows = [
         server("bare uvicorn", 550), whole | ours, server("toolkit serve, batching off", 500),
         server("LitServe", litserve), {"name": "MLServer", "unavailable": "it said no"},

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.faults.row import Counts, Row, Subject, misses, sabotaged
 from benchmarks.faults.stand import Stand
 from benchmarks.faults.traffic import ask_at_once, is_right, p99_ms, recovery_seconds, right_of, tally
-from toolkit.measure.load import run_open
+from toolkit.measure.load import run_closed, run_open
 
 OBJECTIVE_MS = 250.0
 REFUSAL_MS = 50.0
@@ -20,17 +20,24 @@ SETTINGS = {"TOOLKIT_OBJECTIVE_MS": f"{OBJECTIVE_MS:g}"}
 
 
 def overload(stand: Stand, subject: Subject, *, times: int) -> Counts:
-    """Open arrivals at `times` the peak, then at half of it."""
+    """Open arrivals at `times` the peak, then at half of it; the peak beside, since machines change their pace."""
     with stand.serve(subject) as running:
         requests = stand.requests(running, ms=HEAVY_MS)
-        peak = stand.peak(running, requests)
         seconds = stand.seconds(10.0, 4.0)
-        flood = run_open(running.url, requests, rate=peak * times, seconds=seconds, connections=512, timeout=5.0)
+
+        def closed() -> float:
+            return run_closed(running.url, requests, connections=16, seconds=stand.seconds(4.0, 1.0)).rate()
+
+        run_closed(running.url, requests, connections=4, seconds=0.3)
+        before = closed()
+        flood = run_open(running.url, requests, rate=before * times, seconds=seconds, connections=512, timeout=5.0)
+        peak = (before + closed()) / 2
         ebb = run_open(running.url, requests, rate=peak / 2, seconds=stand.seconds(8.0, 6.0), timeout=5.0)
         refused = flood.refused
         return {
             "peak": round(peak, 1),
-            "offered": round(peak * times, 1),
+            "peak_before": round(before, 1),
+            "offered": round(before * times, 1),
             "goodput": round(flood.rate(OBJECTIVE_MS), 1),
             "goodput_of_peak": round(flood.rate(OBJECTIVE_MS) / peak, 3) if peak else 0.0,
             **tally(flood),
