@@ -4,14 +4,14 @@
     python -m benchmarks.tables --check
 
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing in between is written by hand. Pictures are
-SVG files beside the results, the same bytes from the same numbers.
+SVG files beside the results, the same bytes from the same numbers. Where a result is not there, the block says so.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,16 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def _illustrated(write: Callable[..., str], **pictures: str) -> Callable[..., str]:
+    """What `write` says, and below it pictures, by file name without its ending, with their titles."""
+
+    def tables_and_pictures(*results: Any) -> str:
+        links = [f"![{title}](benchmarks/results/{name.replace('_', '-')}.svg)" for name, title in pictures.items()]
+        return "\n\n".join([write(*results), *links])
+
+    return tables_and_pictures
+
+
 # name of the block in the README -> result files and what writes it of them
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "demo": (("demo.json",), demo_table),
@@ -224,9 +234,12 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
     "image": (("image.json",), image_words),
     "serving": (("serving.json",), serving_table),
     "faults": (("faults.json",), faults_table),
-    "bench": (("bench.json",), bench_tables.table),
+    "bench": (
+        ("bench.json",),
+        _illustrated(bench_tables.table, bench_ladder="The ladder", bench_goodput="Goodput against offered load"),
+    ),
     "peers": (("peers.json",), peers_table.table),
-    "scale": (("scale.json",), scale_table.table),
+    "scale": (("scale.json",), _illustrated(scale_table.table, scale="Cost as the work grows")),
 }
 # picture -> result file and what draws it, as the text of an SVG file
 PLOTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
@@ -240,14 +253,24 @@ PLOTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 def render(text: str) -> str:
     """`text` with every block made new from the committed results."""
     for name, (files, write) in TABLES.items():
-        results = [json.loads((RESULTS / file).read_text()) for file in files]
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise SystemExit(f"README.md has no block {start} … {end}")
-        text = f"{before}{start}\n{write(*results)}\n{end}{after}"
+        text = f"{before}{start}\n{_words(name, files, write)}\n{end}{after}"
     return text
+
+
+def _words(name: str, files: Sequence[str], write: Callable[..., str]) -> str:
+    if not all((RESULTS / file).is_file() for file in files):
+        return f"Not measured yet: `make {name}` does it."
+    return write(*(json.loads((RESULTS / file).read_text()) for file in files))
+
+
+def measured_plots() -> list[str]:
+    """The pictures whose results are there."""
+    return [name for name, (file, _) in PLOTS.items() if (RESULTS / file).is_file()]
 
 
 def draw(name: str) -> str:
@@ -259,7 +282,7 @@ def draw(name: str) -> str:
 def main() -> int:
     """Write README and pictures, or with --check say whether they are what would be written."""
     made = {ROOT / "README.md": render((ROOT / "README.md").read_text())}
-    made |= {RESULTS / name: draw(name) for name in PLOTS}
+    made |= {RESULTS / name: draw(name) for name in measured_plots()}
     if "--check" not in sys.argv[1:]:
         for path, text in made.items():
             path.write_text(text)

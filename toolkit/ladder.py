@@ -46,6 +46,7 @@ from toolkit.serving.standing import ServerGoneError, Standing, cores, on_core, 
 from toolkit.staging import write_atomically
 
 OBJECTIVE_MS = 100.0
+OFFLINE_CONNECTIONS = 16  # LoadGen hands over everything at once; more at a time than the objective bears is refused
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,8 @@ def _run_scenarios(
     if one is not None and one.dead:
         return []  # said already
     peak, name = entry.get("peak", {}).get("rate"), entry["name"]
+    lone_ms = entry["rungs"].get(HTTP, {}).get("mean_ms") or plan.objective_ms
+    at_once = max(1, min(OFFLINE_CONNECTIONS, int(plan.objective_ms / 2 / lone_ms)))
     found: dict[str, Any] = {}
     void: list[str] = []
     # in process LoadGen issues from a thread of its own, so nothing is pinned
@@ -267,6 +270,7 @@ def _run_scenarios(
             found[scenario] = run_scenario(
                 scenario, predictor if one is None else one.standing.url, rows if one is None else one.requests,
                 seconds=plan.seconds, seed=plan.seed, rate=rate, objective_ms=plan.objective_ms, progress=progress,
+                connections=at_once if scenario == "offline" else None,
             )  # fmt: skip
             void += [f"{name}, LoadGen {reason}" for reason in found[scenario]["void"]]
             if one is not None and one.dead:
