@@ -16,8 +16,9 @@ import pytest
 from reported import HOSTILE
 from serving.browser import CHROMIUM, Tab, browser
 
+from toolkit.pages.content import columns, table_of
 from toolkit.pages.gather import Gathered
-from toolkit.pages.html import TEMPLATE, render_html
+from toolkit.pages.html import FOLDED_CELL, TEMPLATE, is_folded, render_html
 from toolkit.pages.page import compose
 
 Take = Callable[..., Gathered]
@@ -126,6 +127,12 @@ def test_long_tables_are_folded_but_never_the_summary(texts: dict[str, str]) -> 
     assert "<details>" not in summary
     assert summary.count("<tr>") == 41
     assert rest.count("<details>") > 3
+
+
+def test_a_wall_of_settings_is_folded_however_few_its_rows() -> None:
+    heads = columns("artifact", "settings", words=("artifact", "settings"))
+    short, wall = (table_of("Steps", heads, [("one", "x" * length)]) for length in (FOLDED_CELL, FOLDED_CELL + 1))
+    assert (is_folded(short, "lineage"), is_folded(wall, "lineage"), is_folded(wall, "summary")) == (False, True, False)
 
 
 def test_forty_make_a_file_that_can_be_mailed(texts: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ TEMPLATE = Path(__file__).with_name("report.html")
 # a sign and a word beside the colour, for who does not see it
 SIGNS = {FAILED: "✗", PASSED: "✓", UNSURE: "?", PLAIN: ""}
 FOLDED_ROWS = 16  # a longer table is folded on a screen, and open in print
+FOLDED_CELL = 300  # letters; so is one with a longer cell, a wall of settings
 
 
 def render_html(page: Page, *, progress: Progress = silent) -> str:
@@ -40,8 +41,9 @@ def render_html(page: Page, *, progress: Progress = silent) -> str:
 
 
 def is_folded(table: Table, anchor: str) -> bool:
-    """The first table is always in sight; others of many rows are folded."""
-    return anchor != "summary" and len(table.rows) > FOLDED_ROWS
+    """The first table is always in sight; others of many rows or of very long cells are folded."""
+    long = len(table.rows) > FOLDED_ROWS or any(len(cell) > FOLDED_CELL for row in table.rows for cell in row)
+    return anchor != "summary" and long
 
 
 @cache
