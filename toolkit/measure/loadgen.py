@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
 from typing import Any
 
@@ -75,13 +75,15 @@ def run_loadgen(
     headers: Headers = (),
     tls: SSLContext | None = None,
     progress: Progress = silent,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> LoadgenRun:
     """Offer a scenario for `seconds`, after a warm-up.
 
     `subject` is a predictor, and `examples` raw rows, of which 256 at most are used, evenly taken; or
     the URL of a server, and `examples` are `Request`s. `expected` has the right answer to each raw row;
     without it, the predictor's first answer is the one to repeat. `rate` is of the scenario server, in
-    queries a second: without it, half of what one query after the other reached.
+    queries a second: without it, half of what one query after the other reached. `on_begin` is called
+    whenever queries are issued, the first time after the warm-up.
 
     Raises `RecipeError` for a scenario, a time or a rate that cannot be, `DataError` without examples,
     `InputError` for a server that does not answer or while another run goes on in this process.
@@ -107,7 +109,7 @@ def run_loadgen(
     if scenario != "server":
         pace = min(pace, MAX_QUERIES / seconds)
     plan = Plan(scenario, seconds, seed, rate or pace, bound_ms, rows)
-    said, samples = start(made, plan, progress)
+    said, samples = start(made, plan, progress, on_begin)
     return LoadgenRun(plan, "http" if isinstance(subject, str) else "in process", samples, said, objective_ms)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +77,10 @@ class Plan:
         return made
 
 
-def start(subject: Subject, plan: Plan, progress: Progress) -> tuple[dict[str, Any], Samples]:
-    """Run it; the entries of LoadGen's detail log, and every query.
+def start(
+    subject: Subject, plan: Plan, progress: Progress, on_begin: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], Samples]:
+    """Run it; the entries of LoadGen's detail log, and every query. `on_begin` is called when queries are issued.
 
     Raises `InputError` while another run goes on in this process, `MissingExtra` without LoadGen, and
     whatever a check of an answer raised.
@@ -91,7 +93,7 @@ def start(subject: Subject, plan: Plan, progress: Progress) -> tuple[dict[str, A
         with tempfile.TemporaryDirectory(prefix="loadgen-") as name, collector_off(), _switching_often():
             folder = Path(name)
             try:
-                _run(loadgen, subject, plan, folder, progress)
+                _run(loadgen, subject, plan, folder, progress, on_begin)
             finally:
                 subject.close()
             if subject.failure is not None:
@@ -103,13 +105,20 @@ def start(subject: Subject, plan: Plan, progress: Progress) -> tuple[dict[str, A
         _one_at_a_time.release()
 
 
-def _run(loadgen: Any, subject: Subject, plan: Plan, folder: Path, progress: Progress) -> None:
+def _run(
+    loadgen: Any, subject: Subject, plan: Plan, folder: Path, progress: Progress, on_begin: Callable[[], None]
+) -> None:
     output = loadgen.LogOutputSettings()
     output.outdir, output.copy_summary_to_stdout = str(folder), False
     logs = loadgen.LogSettings()
     logs.log_output, logs.enable_trace = output, True
     settings = plan.settings(loadgen)
-    system = loadgen.ConstructFastSUT(subject.issue, lambda: None)
+
+    def issue(handles: list[int], rows: list[int]) -> None:
+        on_begin()
+        subject.issue(handles, rows)
+
+    system = loadgen.ConstructFastSUT(issue, lambda: None)
     library = loadgen.ConstructQSL(plan.rows, plan.rows, lambda rows: None, lambda rows: None)
     # a file of this name in the folder would change the settings: one that is not there
     arguments = (system, library, settings, logs, str(folder / "none"))

@@ -77,13 +77,18 @@ class NullServer:
             process.communicate()
 
     @contextmanager
-    def stalled(self, *, after: float, seconds: float) -> Iterator[Stall]:
-        """Stop the process `after` seconds from now, for `seconds`; it runs again when the block ends, in any way."""
+    def stalled(self, *, after: float, seconds: float, begin: threading.Event | None = None) -> Iterator[Stall]:
+        """Stop the process `after` seconds from now, for `seconds`; it runs again when the block ends, in any way.
+
+        With `begin` the seconds count from when that is set.
+        """
         if not after >= 0 or not seconds > 0:
             raise RecipeError(f"a stall of {seconds} s after {after} s is none; give times above 0")
         pid, over, found = self.pid, threading.Event(), Stall()
 
         def stall() -> None:
+            if begin is not None:
+                begin.wait()
             if not over.wait(after):
                 os.kill(pid, signal.SIGSTOP)
                 found.began = time.perf_counter()
@@ -97,6 +102,8 @@ class NullServer:
             yield found
         finally:
             over.set()
+            if begin is not None:
+                begin.set()
             thread.join()
 
 

@@ -14,6 +14,7 @@ Source: G. Tene, "How not to measure latency".
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from typing import Any
 from toolkit.errors import RecipeError
 from toolkit.measure.load import Request, run_closed, run_open
 from toolkit.measure.load_samples import Samples
-from toolkit.measure.loadgen import WARMUP_SECONDS, run_loadgen
+from toolkit.measure.loadgen import run_loadgen
 from toolkit.measure.null_server import BODY, NullServer, Stall
 from toolkit.progress import Progress, silent
 
@@ -150,11 +151,13 @@ def run_self_test(
             seen = run_open(server.url, requests, rate=rate, seconds=seconds, connections=_CONNECTIONS, seed=seed)
         sightings[OURS] = Sighting.of(seen, stall)
         progress("self-test", 3, 5, OURS)
-        # its warm-up runs before its clock does
-        with server.stalled(after=after + WARMUP_SECONDS, seconds=stall_seconds) as stall:
+        # it warms up and gets ready for as long as it likes: its seconds count from its first query
+        begin = threading.Event()
+        with server.stalled(after=after, seconds=stall_seconds, begin=begin) as stall:
             given = run_loadgen(
-                "server", server.url, requests, seconds=seconds, rate=rate, seed=seed, connections=_CONNECTIONS
-            )
+                "server", server.url, requests, seconds=seconds, rate=rate, seed=seed, connections=_CONNECTIONS,
+                on_begin=begin.set,
+            )  # fmt: skip
         sightings[LOADGEN] = Sighting.of(given.samples, stall)
         progress("self-test", 4, 5, LOADGEN)
         with server.stalled(after=after, seconds=stall_seconds) as stall:
