@@ -117,7 +117,7 @@ def run(cases: Sequence[Case], plan: Plan, workplace: Path, progress: Progress) 
 def key_of(cases: Sequence[Case], models: Mapping[str, Mapping[str, Artifact]], plan: Plan) -> str:
     """The digest of what decides the numbers: models, plan, and the code that measures and serves."""
     package, here = Path(toolkit.__file__).parent, Path(__file__).parent
-    sources = [package / "ladder.py", *package.glob("measure/*.py"), *package.glob("serving/*.py")]
+    sources = [file for part in ("ladder", "measure", "serving") for file in package.glob(f"{part}/*.py")]
     sources += [here / "bench.py", here / "cases.py"]
     return digest_of([
         asdict(plan), describe_machine().to_json(), [case.to_json() for case in cases],
