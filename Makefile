@@ -1,5 +1,5 @@
 # make demo   the whole line on real data (≤ 15 minutes on two cores, a second run ≤ 1 minute)
-# make test   every check and every test (seventeen minutes from nothing when it was measured)
+# make test   every check and every test (17 to 27 minutes from nothing when it was measured)
 SHELL  := /bin/bash
 PYTHON ?= python3
 BIN    := .venv/bin
