@@ -47,7 +47,7 @@ replay: $(READY)
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.tables
 
-# the models of the toolkit, baseline and optimized, on every rung of the ladder (an hour at most)
+# the models of the toolkit, baseline and optimized, on every rung of the ladder (half an hour)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.tables
@@ -57,7 +57,7 @@ peers: $(READY)
 	$(BIN)/python -m benchmarks.peers_run
 	$(BIN)/python -m benchmarks.tables
 
-# what it costs as the work grows: length, batch, connections, rows to calibrate, threads (a quarter of an hour)
+# what it costs as the work grows: length, batch, connections, rows to calibrate, threads (seven minutes)
 scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.tables

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -46,6 +45,7 @@ from toolkit.errors import DataError, ToolkitError
 from toolkit.machine import describe_machine
 from toolkit.measure.conditions import Watch
 from toolkit.measure.idle import look_around
+from toolkit.serving.standing import cores, on_core
 from toolkit.staging import write_atomically
 
 RESULTS = Path(__file__).parent / "results" / "peers.json"
@@ -102,7 +102,7 @@ def run(demo: Path, plan: Plan, *, seed: int, out: Path | None) -> int:
     checkpoint, difference = converted(demo / "baseline", data)
     environments = {name: install(name) for name in dict.fromkeys(one.environment for one in everyone) if name}
     made, words = make_all(everyone, checkpoint, data, environments)
-    server, generator = cores()
+    server, generator = cores(1)
     pinned = {1: [server], 2: [server, generator]} if server is not None and generator is not None else {}
     parts = {}
     WORK.mkdir(parents=True, exist_ok=True)
@@ -170,22 +170,12 @@ def serve_all(artifact: Path, plan: Plan, split: Split, core: int | None, seed: 
         return bench.rounds(case)
 
 
-def cores() -> tuple[int | None, int | None]:
-    """The core of what is measured and that of whoever measures; None for both where there is but one."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
-
-
 def _apart(measure: Callable[[], dict[str, Any]], core: int | None) -> dict[str, Any]:
     """`measure` with this process on `core`, where it takes least from what it measures, after a look around."""
-    allowed, idle = os.sched_getaffinity(0), look_around()
+    idle = look_around()
     print(idle.words, file=sys.stderr, flush=True)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    try:
+    with on_core(core):
         return {**measure(), "idle": idle.to_json()}
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _shown(times: Mapping[str, Any]) -> str:

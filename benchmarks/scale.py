@@ -33,12 +33,12 @@ from benchmarks.ledger import Ledger
 from benchmarks.scale_axes import Plan, Scale, measure
 from benchmarks.scale_models import Model, make_stand_ins, read_models
 from benchmarks.scale_plot import plot
-from benchmarks.scale_served import cores
 from benchmarks.scale_table import table
 from toolkit.data.loading import load_data
 from toolkit.errors import InputError, ToolkitError
 from toolkit.machine import describe_machine, threads_allowed
 from toolkit.measure.conditions import Watch
+from toolkit.serving.standing import cores
 from toolkit.staging import write_atomically
 from toolkit.terminal import showing_progress
 
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     models = [small, plain, *trained]
     ledger = Ledger(WORK / f"{out.stem}.partial.jsonl", _key([asdict(plan), options.seed, threads], models))
     scale = Scale(plan, [small, plain], trained, data, threads, options.seed, ledger)
-    server, generator = cores()
+    server, generator = cores(1)
     found, void = measure(scale)
     results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION, "kind": "scale", "toolkit": toolkit.__version__,

@@ -18,9 +18,10 @@ from benchmarks.scale_calibration import gather_calibration, time_calibration, w
 from benchmarks.scale_limits import limit_of, measure_limits
 from benchmarks.scale_models import Model, Operations
 from benchmarks.scale_runs import gather, open_subjects, time_round
-from benchmarks.scale_served import VoidRunError, cores, gather_connections, measure_connections, on_core
+from benchmarks.scale_served import VoidRunError, gather_connections, measure_connections
 from toolkit.data import Data
 from toolkit.serving.serve import ServerStartError
+from toolkit.serving.standing import cores, on_core
 from toolkit.spec import Array
 
 TEXTS = 256
@@ -99,7 +100,7 @@ class Scale:
         encoder = model.artifact.encoder()
         lengths = [encoder.encode([text])["input_ids"].shape[1] for text in texts]
         work = sum((model.operations(length) for length in lengths), Operations(0.0, 0.0)).times(1 / len(lengths))
-        server, client = cores()
+        server, client = cores(1)
         with tempfile.TemporaryDirectory(prefix="scale-") as folder, on_core(client):
             found = self.ledger.take("connections", partial(
                 measure_connections, model, texts, self.plan.connections, rounds=self.plan.rounds,

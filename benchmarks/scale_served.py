@@ -8,10 +8,8 @@ holds 64 and refuses the rest at once, which `make serving` measures.
 
 from __future__ import annotations
 
-import os
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,23 +77,6 @@ def gather_connections(
             kept.append({**shared, "ms": statistics.median(values), "rounds_ms": values, **limit})
         series.append({"what": what, "points": kept, **fit_slopes(counts, [point["rounds_ms"] for point in kept])})
     return series
-
-
-def cores() -> tuple[int | None, int | None]:
-    """The server's core and the clients'; None for both where there is but one."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
-
-
-@contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """This process on `core` alone inside, afterwards where it was; None changes nothing."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, before if core is None else {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _ask(one: Running, requests: Sequence[Request], connections: int, seconds: float, seed: int) -> Samples:

@@ -49,6 +49,7 @@ from toolkit.measure.load import Request, run_closed, run_open
 from toolkit.measure.load_samples import Samples
 from toolkit.measure.samples import PERCENTILES, percentile_ms
 from toolkit.predictor import Prediction, Predictor
+from toolkit.serving.standing import cores
 from toolkit.staging import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -313,12 +314,6 @@ def _key(plan: Plan, cases: Sequence[Case], options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _cores() -> tuple[int | None, int | None]:
-    """The server's core and the generator's; None for both where there is but one."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
-
-
 def main() -> int:
     """Measure, write the result and the plot, print the bars."""
     parser = argparse.ArgumentParser(prog="benchmarks.serving", description=(__doc__ or "").splitlines()[0])
@@ -337,7 +332,7 @@ def main() -> int:
     cases = [read_case("int8", options.artifact, texts, alone=True),
              read_case("student", options.student, texts, alone=False)]  # fmt: skip
     key = _key(plan, cases, {"objective": options.objective, "seed": options.seed})
-    server, generator = _cores()
+    server, generator = cores(1)
     ledger = Ledger(WORK / f"{out.stem}.partial.jsonl", key)
     watch, started = Watch(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="serving-bench-") as folder:

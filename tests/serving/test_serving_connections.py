@@ -223,6 +223,7 @@ def test_a_full_server_refuses_at_the_door_and_keeps_the_connection_in_step(arti
                 time.sleep(0.02)
             assert [one_answer(connection)[0] for _ in range(11)] == [503] * 8 + [200, 200, 503]
             assert here.told.events.count(("classify", 503, "overloaded")) == parsed + 9
+            assert here.server.config.known_heads.recall(known) == "classify"
             gate.open()
             for other in waiting:
                 assert one_answer(other)[0] == 200

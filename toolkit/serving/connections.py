@@ -109,7 +109,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         fresh = self._between and self._is_idle()
-        if fresh and self.front.full and self._refuse_known(data):
+        # a server that has refused nobody is not asked once more whether it is full
+        if fresh and self.config.known_heads and self.front.full and self._refuse_known(data):  # type: ignore[attr-defined]
             return
         if self._head_since is None and self._is_idle():
             self._head_since = self.loop.time()

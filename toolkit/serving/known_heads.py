@@ -18,6 +18,9 @@ class KnownHeads:
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[int, str]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def recall(self, piece: bytes) -> str | None:
         """The route of `piece`, when it is one whole request with a head that is known; else None."""
         end = piece.find(END) + len(END)
