@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import digits_models as models
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from toolkit.errors import DataError, InputError, RecipeError
 from toolkit.measure import loadgen_start
 from toolkit.measure.load import Request
-from toolkit.measure.loadgen import SCENARIOS, run_loadgen, run_scenario
+from toolkit.measure.loadgen import SCENARIOS, run_loadgen
 from toolkit.measure.null_server import BODY, NullServer
 from toolkit.predictor import Prediction, Predictor
 from toolkit.progress import Progress
@@ -40,6 +41,11 @@ class Broken(OnnxRunner):
         if self.runs > 300 and self.runs % 4 == 0:
             raise RuntimeError("out of memory")
         return super().run(arrays)
+
+
+def run_scenario(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """As a bench file keeps it."""
+    return run_loadgen(*arguments, **options).to_json()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.artifact import Artifact
+from toolkit.errors import InputError
 from toolkit.ladder.plan import Plan
 from toolkit.measure.ladder import HTTP
 from toolkit.measure.load import Request, run_open
@@ -99,7 +100,7 @@ def run_scenarios(
     progress: Progress,
 ) -> list[str]:
     """LoadGen's scenarios into the entry: against the server at half of its peak, or in process without one."""
-    from toolkit.measure.loadgen import run_scenario
+    from toolkit.measure.loadgen import run_loadgen
 
     if one is not None and one.dead:
         return []  # said already
@@ -112,12 +113,18 @@ def run_scenarios(
     with one.standing.awake() if one is not None else contextlib.nullcontext():
         for scenario in plan.scenarios:
             rate = 0.5 * peak if scenario == "server" and peak else None
-            found[scenario] = run_scenario(
-                scenario, predictor if one is None else one.standing.url, rows if one is None else one.requests,
-                seconds=plan.seconds, seed=plan.seed, rate=rate, objective_ms=plan.objective_ms, progress=progress,
-                connections=at_once if scenario == "offline" else None,
-            )  # fmt: skip
-            void += [f"{name}, LoadGen {reason}" for reason in found[scenario]["void"]]
+            try:
+                run = run_loadgen(
+                    scenario, predictor if one is None else one.standing.url, rows if one is None else one.requests,
+                    seconds=plan.seconds, seed=plan.seed, rate=rate, objective_ms=plan.objective_ms,
+                    progress=progress, connections=at_once if scenario == "offline" else None,
+                )  # fmt: skip
+            except InputError:  # nobody answers any more
+                if one is None or not one.dead:
+                    raise
+            else:
+                found[scenario] = run.to_json()
+                void += [f"{name}, LoadGen {reason}" for reason in found[scenario]["void"]]
             if one is not None and one.dead:
                 void.append(f"the server of {name} died while it was measured: {one.standing.trouble}")
                 break

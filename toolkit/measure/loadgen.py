@@ -37,29 +37,6 @@ CHUNK_BATCHES = 32  # that an offline predictor is given at once: it sorts them 
 WARMUP_SECONDS = 0.5
 
 
-def run_scenario(
-    scenario: str,
-    subject: Predictor | str,
-    examples: Sequence[Any],
-    *,
-    seconds: float,
-    seed: int = 0,
-    rate: float | None = None,
-    objective_ms: float | None = None,
-    expected: Sequence[Prediction] | None = None,
-    connections: int | None = None,
-    timeout: float = TIMEOUT_SECONDS,
-    headers: Headers = (),
-    tls: SSLContext | None = None,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """`run_loadgen`, as the JSON values that a bench file keeps under the scenario's name."""
-    return run_loadgen(
-        scenario, subject, examples, seconds=seconds, seed=seed, rate=rate, objective_ms=objective_ms,
-        expected=expected, connections=connections, timeout=timeout, headers=headers, tls=tls, progress=progress,
-    ).to_json()  # fmt: skip
-
-
 def run_loadgen(
     scenario: str,
     subject: Predictor | str,
