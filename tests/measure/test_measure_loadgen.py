@@ -196,8 +196,11 @@ def test_a_model_that_fails_is_a_result(predictor: Predictor) -> None:
 
 
 def test_a_stall_shows_and_counts_from_when_a_query_was_due(null: NullServer) -> None:
-    with null.stalled(after=1.0, seconds=0.6):
-        run = run_loadgen("server", null.url, [Request("/")], seconds=2.0, rate=600, connections=8)
+    begin = threading.Event()  # LoadGen gets ready for as long as it likes, a second and more on a slow machine
+    with null.stalled(after=0.5, seconds=0.6, begin=begin):
+        run = run_loadgen(
+            "server", null.url, [Request("/")], seconds=2.0, rate=600, connections=8, on_begin=begin.set
+        )  # fmt: skip
     assert 300 < (run.samples.percentile_ms("p99_ms") or 0) < 1500
     assert (run.samples.latency_ms > 200).sum() > 100  # not eight, which is what the connections saw
 
