@@ -138,7 +138,7 @@ def test_a_second_signal_ends_it_at_once(start: Starter) -> None:
     started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(5)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
     assert psutil.wait_procs([worker], timeout=2)[1] == []
 
 
