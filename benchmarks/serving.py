@@ -38,6 +38,7 @@ import numpy as np
 import toolkit
 from benchmarks.ledger import Ledger
 from benchmarks.peers.servers import BARE, BENTOML, EMPTY, OURS, PEERS, Peer, PeerUnavailableError, Running, running
+from benchmarks.recovery import normal_after, usual_share
 from benchmarks.serving_bars import bars
 from benchmarks.serving_plot import plot
 from toolkit.artifact import load_artifact
@@ -59,7 +60,7 @@ MANY = 16  # connections
 CONNECTIONS = 512  # of open arrivals
 TIMEOUT = 5.0
 WAKE_SECONDS = 0.3
-RECOVERED = 0.99  # share of right answers within the objective in a second that is called normal
+TRIES = 3  # of the long load, while the generator was late by itself; what was measured then is not of the server
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,10 @@ class Bench:
 
             watch = Watch()
             self._closed(case, one, MANY, 1.0)
-            steady = offer(0.5 * peak, self.plan.steady).summary(self.objective_ms)
+            for tries in range(1, TRIES + 1):
+                steady = offer(0.5 * peak, self.plan.steady).summary(self.objective_ms) | {"tries": tries}
+                if steady["valid"]:
+                    break
             ladder = [
                 {"share": share, "offered": share * peak}
                 | offer(share * peak, self.plan.step).summary(self.objective_ms)
@@ -200,6 +204,7 @@ class Bench:
             for times in OVERLOAD:
                 # the machine changes its pace within minutes, so the peak is measured on both sides of a flood
                 before = self._closed(case, one, MANY, self.plan.many).rate(self.objective_ms)
+                usual = usual_share(offer(0.5 * our_peak, self.plan.after), self.objective_ms)
                 flood = offer(times * our_peak, self.plan.overload)
                 ended = flood.start + max(float(flood.finished.max()), self.plan.overload)
                 after = offer(0.5 * our_peak, self.plan.after)
@@ -207,7 +212,10 @@ class Bench:
                 row = {"times": times, "offered": times * our_peak, **flood.summary(self.objective_ms)}
                 row["peak_beside"] = beside
                 row["watched_seconds"] = after.start - ended + self.plan.after
-                row["normal_after_seconds"] = _normal_after(after, self.objective_ms, after.start - ended)
+                row["usual_share"] = usual
+                row["normal_after_seconds"] = normal_after(
+                    after, self.objective_ms, usual=usual, gap=after.start - ended
+                )
                 overload.append(row)
                 time.sleep(0.5)
             best = max(step["goodput"] for step in [steady, *ladder])
@@ -247,18 +255,6 @@ def _p50(samples: Samples) -> float:
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
-def _normal_after(after: Samples, objective_ms: float, gap: float) -> float | None:
-    """Seconds since the flood's last answer until everything due in each later half second was as it should be."""
-    good = after.right & (after.latency_ms <= objective_ms)
-    normal = None
-    for half in range(int(2 * after.seconds) - 1, -1, -1):
-        due = (after.scheduled >= half / 2) & (after.scheduled < (half + 1) / 2)
-        if due.any() and good[due].mean() < RECOVERED:
-            break
-        normal = gap + half / 2
-    return normal
 
 
 def _idle_share(up: Sequence[Running]) -> dict[str, float]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 from text_models import LABELS, WORDS, text_artifact
 
-from toolkit.artifact import Artifact, write_artifact
+from toolkit.artifact import Artifact, load_artifact, write_artifact
 from toolkit.cli import run
 from toolkit.core import Core
 from toolkit.encoders.record import Field, RecordEncoder
@@ -81,6 +84,47 @@ def test_groups_of_a_column_of_numbers_and_of_length(place: Path, capfd: pytest.
     assert lost == report["difference"]["lost"] > 0
     kept = json.loads((place / "after/evidence/report.json").read_text())
     assert kept["slices"] == report["slices"]
+
+
+def test_what_tensorrt_would_say_is_a_line(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for more in ((), ("--tensorrt",)):
+        code, report, words = verify(place, capfd, "--max-drop", "0.9", *more)
+        assert code == 0, words
+        assert "TensorRT 11 takes this graph" in words
+        assert report["tensorrt"]["failed"] is False
+        assert not any(remark["refused"] for remark in report["tensorrt"]["remarks"])
+        assert ("an input in 64 bits" in words) is bool(more), "the table is for those who ask"
+
+
+def test_a_graph_for_a_cpu_fails_when_tensorrt_is_asked_for(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lower(place / "after", place / "dynamic", {"mode": "dynamic", "target": "cpu"})
+    verify_it = ["verify", str(place / "before"), str(place / "dynamic"), "--data", str(place / "rows.csv"), "--text",
+                 "question", "--label", "kind", "--max-drop", "0.9"]  # fmt: skip
+    code, report, words = say(capfd, *verify_it)
+    assert code == 0, words
+    assert "TensorRT 11 would refuse this graph (operator 1, asymmetric 1, scale 1)" in words
+    code, report, words = say(capfd, *verify_it, "--tensorrt")
+    assert code == 1
+    assert report["tensorrt"]["failed"] is True
+    assert "TensorRT's parser has no DynamicQuantizeLinear" in words
+    lower(place / "after", place / "said", {"mode": "static", "target": "tensorrt"})
+    verify_it[2] = str(place / "said")
+    code, report, words = say(capfd, *verify_it)
+    assert code == 1, "what was made for TensorRT must be taken by it"
+    assert "TensorRT's parser has no DynamicQuantizeLinear" in words
+
+
+def lower(source: Path, folder: Path, settings: dict[str, Any]) -> None:
+    """The model of `source` with its logits rounded to 8 bits at run time, under a step that says `settings`."""
+    artifact = load_artifact(source)
+    model = onnx.load_from_string(artifact.read("model.onnx"))
+    model.graph.node[-1].output[0] = "exact"
+    model.graph.node.extend([
+        helper.make_node("DynamicQuantizeLinear", ["exact"], ["rounded", "scale", "zero"], name="round"),
+        helper.make_node("DequantizeLinear", ["rounded", "scale", "zero"], ["logits"], name="back"),
+    ])  # fmt: skip
+    core = replace(artifact.core, steps=(*artifact.core.steps, Step("quantize", settings)), precision="int8")
+    write_artifact(folder, core, artifact.encoder(), models={"model.onnx": model.SerializeToString()})
 
 
 def test_the_gate_of_groups_fails_alone(place: Path, capfd: pytest.CaptureFixture[str]) -> None:

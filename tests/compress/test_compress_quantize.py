@@ -19,6 +19,7 @@ from toolkit.compress.quantize import needs_reduced_range, quantize
 from toolkit.compress.scheme import Scheme
 from toolkit.data import Split
 from toolkit.errors import DataError, InputError, RecipeError
+from toolkit.export.lint import is_for_tensorrt, lint_artifact
 from toolkit.export.onnx import export
 from toolkit.machine import describe_machine
 from toolkit.predictor import Predictor
@@ -207,6 +208,24 @@ def test_a_graph_for_tensorrt_says_so_and_answers_on_a_cpu(transformer: Sample, 
     assert settings["reduce_range"] is False
     assert settings["int8"] == {"MatMul": 12}
     assert _agreement(transformer.artifact, made, transformer.data.split("test").examples) > 0.9
+    assert is_for_tensorrt(made)
+    assert not any(remark.refused for remark in lint_artifact(made))
+
+
+def test_only_graphs_for_tensorrt_are_taken_by_it(transformer: Sample, cnn: Sample, tmp_path: Path) -> None:
+    for sample in (transformer, cnn):
+        for target in ("tensorrt", "cpu"):
+            folder = tmp_path / f"{sample.classifier.net.kind}-{target}"
+            folder.mkdir()
+            scheme = Scheme(target=target, rows=64)
+            made = quantize(sample.artifact, folder, scheme, calibration=sample.data.split("train"))
+            refused = {remark.rule for remark in lint_artifact(made) if remark.refused}
+            assert is_for_tensorrt(made) is (target == "tensorrt")
+            assert ("unsigned" in refused) is (target == "cpu"), refused
+            assert not refused or target == "cpu"
+        half = quantize(sample.artifact, _folder(tmp_path, sample.classifier.net.kind), Scheme(mode="fp16"))
+        for artifact in (sample.artifact, half):
+            assert not any(remark.refused for remark in lint_artifact(artifact))
 
 
 def test_a_cnn_is_quantized_in_static_mode_and_dynamic_says_so(cnn: Sample, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from toolkit.compress.quantize_aware import EDGE, Aware, aware_recipe, compare_r
 from toolkit.compress.teachers import digest_of_weights
 from toolkit.data.loading import load_data
 from toolkit.errors import DataError, InputError, ParityError, RecipeError
+from toolkit.export.lint import is_for_tensorrt, lint_artifact
 from toolkit.machine import describe_machine
 from toolkit.predictor import Predictor
 from toolkit.train.recipes import default_recipe
@@ -112,6 +113,8 @@ def test_tensorrt_gets_symmetric_signed_values_only(transformer: Sample, cnn: Sa
         assert not any(point.any() for point in points)
         assert not any(name.endswith(("tokens.weight.int8", "int32")) for name in constants)
         assert made.median_rounded < 1e-4, "nothing but roundings was added"
+        assert is_for_tensorrt(made.artifact)
+        assert not any(remark.refused for remark in lint_artifact(made.artifact))
 
 
 def test_weights_keep_to_7_bits_where_8_bit_sums_saturate(

@@ -139,7 +139,7 @@ def test_loadgens_verdict_and_ours_are_the_same(server: tuple[str, subprocess.Po
 def test_a_single_stream_measures_the_delay_that_the_server_has(server: tuple[str, subprocess.Popen[str]]) -> None:
     found = run_scenario("single_stream", server[0], [ask("sleep 10")], seconds=1.5)
     assert 10 <= found["p50_ms"] < 30
-    assert 50 <= found["asked"] <= 150
+    assert 30 <= found["asked"] <= 150
     # one rank or two from LoadGen's, of a hundred that are all but the same
     assert found["p90_shown_ms"] <= found["loadgen"]["p90_estimate_ms"]
     assert found["p90_shown_ms"] == pytest.approx(found["loadgen"]["p90_estimate_ms"], rel=0.5)

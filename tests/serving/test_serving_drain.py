@@ -138,7 +138,7 @@ def test_a_second_signal_ends_it_at_once(start: Starter) -> None:
     started = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(5)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
     assert psutil.wait_procs([worker], timeout=2)[1] == []
 
 
@@ -156,11 +156,18 @@ def test_a_killed_worker_is_replaced_and_nobody_is_told_ready_meanwhile(server: 
     worker.kill()
     started = time.monotonic()
     assert psutil.wait_procs([worker], timeout=5)[1] == []
-    with pytest.raises(httpx.HTTPError):
-        httpx.get(f"{server.url}/readyz", timeout=0.15)
-    server.wait_until_ready(20)
+    told: Counter[int] = Counter()
+    while 200 not in told and time.monotonic() - started < 20:
+        answer = httpx.get(f"{server.url}/readyz", timeout=5)  # every probe is answered
+        told[answer.status_code] += 1
+        if answer.status_code == 503 and told[503] == 1:
+            assert answer.json()["code"] == "not_ready"
+            assert answer.headers["retry-after"] == "1"
+            assert httpx.post(f"{server.url}/v1/classify", json={"inputs": ["who"]}, timeout=5).status_code == 503
     took = time.monotonic() - started
     assert took < 10, took  # the bar of 3 s is for a machine that does nothing else: see benchmarks
+    assert set(told) == {503, 200}
+    assert told[503] > 5, "while the next worker loads, and not only in the end"
     assert worker_of(server).pid != worker.pid
     assert httpx.post(f"{server.url}/v1/classify", json={"inputs": ["who"]}).status_code == 200
 

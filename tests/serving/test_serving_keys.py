@@ -173,7 +173,7 @@ def test_a_key_is_asked_for_before_a_body_or_a_slot(artifacts: dict[str, Artifac
             connection.sendall(b"\r\n")
             started = time.monotonic()
             assert one_answer(connection)[0] == 401  # and its body never comes
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 2
         with here.connect() as connection:
             connection.sendall(
                 post() + post(post(), b"authorization: Bearer wrong") + post(b'{"inputs": ["a"]}', authorized)

@@ -110,7 +110,7 @@ def test_what_it_cannot_keep_up_with_is_dropped_at_once(live: Served) -> None:
             shadow.offer(TEXTS, predictions)
         seconds = time.perf_counter() - started
         assert shadow.facts()["dropped"] >= 995  # four wait, one is in hand
-        assert seconds / 1000 < 200e-6
+        assert seconds < 2, "waiting for one row would take 20"
         slow.go.set()
         facts = wait_for(shadow, rows=4 * len(TEXTS))
         assert facts["requests"] == 1000

@@ -12,6 +12,8 @@ from toolkit import terminal
 from toolkit.commands.options import FOLDER, data_options, json_option, threads_option
 
 if TYPE_CHECKING:
+    from toolkit.artifact import Artifact
+    from toolkit.export.lint import Remark
     from toolkit.judge.exemplars import Exemplar
     from toolkit.judge.quality import Quality
 
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
               help="List changed rows, the surest first: N that are now wrong, N that are now right (10).")  # fmt: skip
 @click.option("--exemplars-to", "target", type=FOLDER, metavar="FILE",
               help="Write every changed row with its raw text to a new jsonl file.")  # fmt: skip
+@click.option("--tensorrt", is_flag=True,
+              help="List what TensorRT 11 would refuse in CANDIDATE's graph, and fail on it.")  # fmt: skip
 @threads_option
 @json_option
 def command(
     *, reference_folder: Path, candidate_folder: Path, reference: str, text: str | None, label: str | None,
     slices: tuple[str, ...], split_name: str, max_drop: float, max_slice_drop: float | None, strict: bool,
-    exemplars: int | None, target: Path | None, threads: int, as_json: bool,
+    exemplars: int | None, target: Path | None, tensorrt: bool, threads: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Is CANDIDATE as good as REFERENCE? The same rows, paired; verdict and changed rows (numbers and labels
     only) are saved in its evidence.
@@ -47,6 +51,9 @@ def command(
     alone and uncorrected, p is adjusted for all groups (Holm). A column of numbers is cut at its
     quartiles. --slice @length cuts texts by their length in characters.
 
+    The graph of CANDIDATE is read for what TensorRT would refuse, which needs no GPU. A refusal fails
+    with --tensorrt, and always for what was made with --target tensorrt.
+
     \b
     Example:
       toolkit verify runs/trec-onnx runs/trec-int8 --data trec --max-drop 0.01
@@ -55,6 +62,7 @@ def command(
     from toolkit.artifact import EVIDENCE, load_artifact
     from toolkit.commands.opening import data_of
     from toolkit.data import digest_of_split
+    from toolkit.export.lint import is_for_tensorrt
     from toolkit.judge.exemplars import check_free, list_exemplars, write_exemplars
     from toolkit.judge.flips_file import FLIPS, FlipsFile, write_flips
     from toolkit.judge.grouping import columns_to_read
@@ -69,6 +77,7 @@ def command(
     if max_slice_drop is not None:
         check_slice_margin(max_slice_drop, slices)
     before, after = load_artifact(reference_folder), load_artifact(candidate_folder)
+    remarks = _lint(after, wanted=tensorrt)
     read = columns_to_read(slices, before.spec.task)
     data = data_of(before, reference, text=text, label=label, slices=read)
     split = data.split(split_name)
@@ -89,6 +98,7 @@ def command(
         found = list_exemplars(quality.flips, split, before.spec.labels)
         write_exemplars(target, found)
         terminal.say(f"{len(found)} changed rows with their raw examples are in {target}")
+    lint_failed = _show_lint(remarks, wanted=tensorrt or is_for_tensorrt(after))
     report = Report.of(after, facts=facts, quality=quality)
     update_report(candidate_folder / EVIDENCE / REPORT, report)
     changed = FlipsFile(
@@ -96,8 +106,39 @@ def command(
         split_digest=digest_of_split(split), labels=before.spec.labels, total=len(split), rows=quality.flips.rows,
     )  # fmt: skip
     write_flips(candidate_folder / EVIDENCE / FLIPS, changed)
-    terminal.emit(report.to_json(), as_json=as_json)
-    return 1 if quality.failed else 0
+    document = report.to_json()
+    if remarks is not None:
+        document["tensorrt"] = {"failed": lint_failed, "remarks": [remark.to_json() for remark in remarks]}
+    terminal.emit(document, as_json=as_json)
+    return 1 if quality.failed or lint_failed else 0
+
+
+def _lint(artifact: Artifact, *, wanted: bool) -> tuple[Remark, ...] | None:
+    """What TensorRT would say; None where it cannot be told and was not asked for."""
+    from toolkit.errors import InputError
+    from toolkit.export.lint import is_for_tensorrt, lint_artifact
+
+    try:
+        return lint_artifact(artifact)
+    except InputError:  # no ONNX, or no package to read it with
+        if wanted or is_for_tensorrt(artifact):
+            raise
+        return None
+
+
+def _show_lint(remarks: Sequence[Remark] | None, *, wanted: bool) -> bool:
+    """A line, and where it is `wanted` a table; True when that is a reason to fail."""
+    from toolkit.export.lint import describe_remarks
+
+    if remarks is None:
+        return False
+    if wanted and remarks:
+        rows = [(remark.rule, remark.where, remark.words) for remark in remarks]
+        terminal.say("")
+        refused = {place for place, remark in enumerate(remarks) if remark.refused}
+        terminal.show_table(("TensorRT", "where", "what, and what to do"), rows, bad=refused)
+    terminal.say(describe_remarks(remarks))
+    return wanted and any(remark.refused for remark in remarks)
 
 
 def _show_slices(quality: Quality) -> None:

@@ -3,8 +3,9 @@
 BentoML looks after its workers every ten seconds, starts one that cannot start again and again for ever, waits a day
 for one that should end, and is steered over an open loopback port by whoever reaches it. Here: twice a second is too
 rare, so five times; a worker that ends by itself with an error ends the server with that error, and so do five that
-die young; the control socket lies in a folder of its owner's; SIGTERM closes the listener of this process first, so
-that the worker's is the last one and its closing is final.
+die young; while a killed one is replaced, this process answers 503 in its place (`doorkeeper`); the control socket
+lies in a folder of its owner's; SIGTERM closes the listener of this process first, so that the worker's is the last
+one and its closing is final.
 
 Private to BentoML 1.4 and circus 0.19: `Arbiter` and what is overridden of it, the hooks of a `Watcher`, and
 `SysHandler.quit`; tests/serving/test_serving_seam.py holds them. Limit: a worker that hangs (SIGSTOP) is not
@@ -26,6 +27,7 @@ from typing import Any
 from bentoml._internal.utils.circus import Arbiter
 from circus.exc import ConflictError  # type: ignore[import-untyped]
 
+from toolkit.serving.doorkeeper import OPENED, Doorkeeper
 from toolkit.serving.settings import settings_from
 
 LOG = logging.getLogger("bentoml.toolkit")
@@ -51,10 +53,12 @@ class FrontedArbiter(Arbiter):  # type: ignore[misc]  # circus is untyped for my
         self._told = False
         self._young_deaths = 0
         self._born: dict[int, float] = {}
+        self._doorkeeper = Doorkeeper(self._folder / "opened")
         for watcher in watchers:
             watcher.graceful_timeout = PATIENCE_SECONDS + sum(
                 (limits.drain_seconds, limits.body_seconds, limits.timeout_seconds, limits.send_seconds)
             )
+            watcher.env[OPENED] = str(self._folder / "opened")
             watcher.hooks |= {"after_spawn": self._after_spawn, "after_reap": self._after_reap}
         self.ctrl.sys_hdl.quit = self._hear_signal
 
@@ -73,6 +77,7 @@ class FrontedArbiter(Arbiter):  # type: ignore[misc]  # circus is untyped for my
 
     def stop(self) -> Any:
         """Close this process' listener, then let the workers drain: the last one to close it makes it final."""
+        self._doorkeeper.leave()
         self.sockets.close_all()
         return super().stop()
 
@@ -110,7 +115,10 @@ class FrontedArbiter(Arbiter):  # type: ignore[misc]  # circus is untyped for my
             LOG.error("%d workers died within %g s each; no other is started", MOST_YOUNG_DEATHS, YOUNG_SECONDS)
         elif watcher.respawn:
             LOG.warning("the worker was ended by signal %d; another one is started", -code)
+            if code < 0 and not watcher.get_active_processes():
+                self._doorkeeper.stand(self.sockets.values())
             return True
+        self._doorkeeper.leave()
         self._failure = code if code > 0 else 1
         watcher.respawn = False
         return True

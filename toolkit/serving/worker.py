@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from toolkit.serving.connections import SWEEP_SECONDS, GuardedProtocol
+from toolkit.serving.doorkeeper import say_opened
 from toolkit.serving.known_heads import KnownHeads
 from toolkit.serving.listener import accept_all, lock, unlock
 
@@ -92,6 +93,7 @@ class FrontedServer(uvicorn.Server):
         ]
         self._sweeper = loop.create_task(self._sweep())
         self.started = True
+        say_opened()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
