@@ -189,9 +189,11 @@ def faults_table(results: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join(" ".join(str(cell).split()).replace("|", "/") for cell in cells) + " |")
     held = sum(row["verdict"] == "held" for row in results["rows"])
     not_run = f"; not run for lack of time: {', '.join(results['not_run'])}" if results["not_run"] else ""
+    later = [f"{row['row']} {row['measured'][:10]}" for row in results["rows"] if "measured" in row]
     words = (
         f"{held} of {len(results['rows'])} held{not_run}. {results['artifact']['name']}, server on one core, load on "
         f"another, {results['machine']['processor']}, {results['date'][:10]}, {results['seconds'] / 60:.0f} minutes."
+        + (f" Measured by themselves afterwards: {', '.join(later)}." if later else "")
     )
     return "\n".join(lines) + f"\n\n{words}"
 

@@ -6,7 +6,8 @@
 
 The server runs on core 0, the generator on core 1. One JSON line a row goes to stdout and to --lines as soon as the row
 is over, the table to stderr at the end; a run of the whole table in its full form also writes
-`benchmarks/results/faults.json`. Leaves 1 when a row is missed or not built.
+`benchmarks/results/faults.json`. With --keep, rows that were measured by name take the place of theirs there, and
+carry the date. Leaves 1 when a row is missed or not built.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.faults.row import BROKEN, HELD, MISSED, NOT_BUILT, Outcome, Row,
 from benchmarks.faults.rows import ROWS
 from benchmarks.faults.stand import Stand
 from toolkit.artifact import load_artifact
+from toolkit.errors import InputError
 from toolkit.machine import describe_machine
 from toolkit.staging import write_atomically
 from toolkit.terminal import say, show_table
@@ -47,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--artifact", type=Path, help="folder of an ONNX text classifier")
     parser.add_argument("--minutes", type=float, help="no row begins later than this; 25, or 3 with --quick")
     parser.add_argument("--lines", type=Path, default=LINES, help="file of the JSON lines")
+    parser.add_argument("--keep", action="store_true", help="put the named rows into the committed result")
     options = parser.parse_args(arguments)
+    if options.keep and (options.quick or not options.rows):
+        parser.error("--keep is for rows that are named, in their full form; the whole table is kept anyway")
     unknown = set(options.rows) - {row.name for row in ROWS}
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
@@ -78,7 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rows": [outcome.to_json() for outcome in outcomes],
         }
         write_atomically(RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+    if options.keep:
+        keep(outcomes, RESULTS, load_artifact(artifact).digest)
     return 1 if left_out or any(outcome.verdict in (MISSED, NOT_BUILT, BROKEN) for outcome in outcomes) else 0
+
+
+def keep(outcomes: Sequence[Outcome], path: Path, digest: str) -> None:
+    """Put rows in the place of those of their names in the result at `path`, with the date on which they were measured.
+
+    Raises `InputError` where that result is of another model or processor: rows of one table belong together.
+    """
+    results = json.loads(path.read_bytes())
+    found = (results["artifact"]["digest"], results["machine"]["processor"])
+    if found != (digest, describe_machine().processor):
+        raise InputError(f"{path} is of another model or processor; measure the whole table: make faults")
+    again = {outcome.row.name: outcome.to_json() for outcome in outcomes}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    results["rows"] = [
+        again[row["row"]] | {"measured": date} if row["row"] in again else row for row in results["rows"]
+    ]
+    write_atomically(path, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _run(chosen: Sequence[Row], stand: Stand, outcomes: list[Outcome], lines: IO[str], deadline: float) -> list[Row]:

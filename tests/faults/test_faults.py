@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -14,7 +16,7 @@ import pytest
 from serving.small_models import text_artifact
 
 from benchmarks.faults import neighbours, soak, wire
-from benchmarks.faults.__main__ import main
+from benchmarks.faults.__main__ import keep, main
 from benchmarks.faults.row import (
     BROKEN,
     HELD,
@@ -24,6 +26,7 @@ from benchmarks.faults.row import (
     PLAIN,
     Counts,
     NotHereError,
+    Outcome,
     Row,
     Subject,
     misses,
@@ -35,6 +38,8 @@ from benchmarks.faults.sabotage import SWITCHES
 from benchmarks.faults.stand import Stand, is_ready
 from benchmarks.faults.traffic import recovery_seconds, right_of
 from benchmarks.faults.victims import Family, watching_memory, watching_runs
+from toolkit.errors import InputError
+from toolkit.machine import describe_machine
 from toolkit.measure.load_samples import Samples
 
 LIMITS = {"TOOLKIT_HEADER_SECONDS": f"{wire.QUICK_LIMIT}", "TOOLKIT_BODY_SECONDS": f"{wire.QUICK_LIMIT}"}
@@ -201,3 +206,24 @@ def test_memory_is_watched_while_it_is_used() -> None:
         finally:
             process.kill()
     assert 60 <= memory["growth_mb"] <= 80
+
+
+def test_a_row_that_was_measured_again_takes_its_place_and_says_when(tmp_path: Path) -> None:
+    path = tmp_path / "faults.json"
+    machine = describe_machine()
+    rows = [{"row": row.name, "verdict": MISSED, "missed": ["it fell short"]} for row in ROWS[:3]]
+    before = {"artifact": {"digest": "d"}, "machine": machine.to_json(), "rows": rows, "seconds": 9.0}
+    path.write_text(json.dumps(before))
+    again = Outcome(ROWS[1], HELD, 1.0, {"killed": 1}, [], {}, ["as it must"])
+    keep([again], path, "d")
+    after = json.loads(path.read_text())
+    assert [row["row"] for row in after["rows"]] == [row.name for row in ROWS[:3]]
+    assert [row["verdict"] for row in after["rows"]] == [MISSED, HELD, MISSED]
+    assert ["measured" in row for row in after["rows"]] == [False, True, False]
+    assert {key: after[key] for key in ("artifact", "machine", "seconds")} == {
+        key: before[key] for key in ("artifact", "machine", "seconds")
+    }
+    with pytest.raises(InputError, match="another model or processor"):
+        keep([again], path, "another")
+    with pytest.raises(SystemExit):
+        main(["--keep"])

@@ -91,14 +91,16 @@ def command(
     for line in lines[:-1]:
         terminal.say(line)
     _show_slices(quality)
+    lint_failed = _show_lint(remarks, wanted=tensorrt or is_for_tensorrt(after))
     terminal.say(lines[-1])
+    if lint_failed:
+        terminal.say("failed: it is to run in TensorRT, which would refuse its graph")
     if exemplars is not None:
         _show_exemplars(list_exemplars(quality.flips, split, before.spec.labels, count=exemplars))
     if target is not None:
         found = list_exemplars(quality.flips, split, before.spec.labels)
         write_exemplars(target, found)
         terminal.say(f"{len(found)} changed rows with their raw examples are in {target}")
-    lint_failed = _show_lint(remarks, wanted=tensorrt or is_for_tensorrt(after))
     report = Report.of(after, facts=facts, quality=quality)
     update_report(candidate_folder / EVIDENCE / REPORT, report)
     changed = FlipsFile(

@@ -34,6 +34,7 @@ LOG = logging.getLogger("bentoml.toolkit")
 CHECK_SECONDS = 0.2
 YOUNG_SECONDS = 10.0
 MOST_YOUNG_DEATHS = 5
+ASKED = (signal.SIGTERM, signal.SIGINT)  # it has drained: whoever comes then is kept waiting, and answered
 PATIENCE_SECONDS = 10.0  # beyond the drain, the slowest body, answer and reader
 
 
@@ -115,7 +116,7 @@ class FrontedArbiter(Arbiter):  # type: ignore[misc]  # circus is untyped for my
             LOG.error("%d workers died within %g s each; no other is started", MOST_YOUNG_DEATHS, YOUNG_SECONDS)
         elif watcher.respawn:
             LOG.warning("the worker was ended by signal %d; another one is started", -code)
-            if code < 0 and not watcher.get_active_processes():
+            if code < 0 and -code not in ASKED and not watcher.get_active_processes():
                 self._doorkeeper.stand(self.sockets.values())
             return True
         self._doorkeeper.leave()

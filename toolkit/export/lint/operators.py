@@ -20,7 +20,7 @@ BUILD_TIME = {"CumSum": 1, "OneHot": 1, "Squeeze": 1, "Unsqueeze": 1} | {
     f"Reduce{kind}": 1 for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 }
 # operator -> attributes and the only value that is taken
-ONLY = {
+ONLY: dict[str, dict[str, Any]] = {
     "LSTM": {"layout": 0, "input_forget": 0}, "GRU": {"layout": 0}, "RNN": {"layout": 0},
     "ScatterND": {"reduction": b"none"},
 }  # fmt: skip
