@@ -15,10 +15,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 BASE = "localhost/python-base:latest"
@@ -164,6 +166,29 @@ class Buildah:
             finally:
                 process.kill()
                 process.wait()
+
+    @contextmanager
+    def running(self, tag: str, *, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """An image of BentoML's as buildah runs it: its user and entry point, the host's network, a writable root."""
+        config = json.loads(self._said("inspect", "--type", "image", tag))["Docker"]["config"]
+        container = self._said("from", tag).strip()
+        words = ["buildah", "run", "--env", "BENTOML_HOST=127.0.0.1", "--env", f"BENTOML_PORT={port}", container, "--",
+                 *(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]  # fmt: skip
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                words, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield process
+        finally:
+            inside = psutil.Process(process.pid).children(recursive=True)
+            for one in reversed(inside):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.kill()
+            process.wait()
+            self._said("rm", container)
 
 
 class Docker:

@@ -183,7 +183,7 @@ def _kill_worker(process: subprocess.Popen[bytes]) -> float:
 
 
 def containerize(folder: Path, artifact: Artifact, home: Path) -> dict[str, Any]:
-    """`bentoml containerize --backend buildah` of the same artifact, over the same base: its size."""
+    """`bentoml containerize --backend buildah` of the same artifact, over the same base: its size, and its answers."""
     said([str(ROOT / "container/base-image.sh")])
     os.environ["BENTOML_HOME"] = str(home)
     packed = package(load_artifact(artifact.folder), name="containerized", base_image=BASE)
@@ -195,7 +195,14 @@ def containerize(folder: Path, artifact: Artifact, home: Path) -> dict[str, Any]
     seconds = time.monotonic() - started
     engine = Buildah()
     layers = engine.layers(tag)
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="image-") as temporary:
+        log = Path(temporary) / "log"
+        with engine.running(tag, port=port, log=log) as process:
+            ready = _wait_until_ready(port, process, log, time.monotonic())
+            answered = compare_answers(artifact, port)
     return {
+        "seconds_to_ready": round(ready, 3), **answered,
         "command": "bentoml containerize --backend buildah", "seconds": round(seconds, 1),
         "compressed_mb": round(sum(layer.compressed_bytes for layer in layers) / 1e6, 1),
         "disk_mb": round(engine.disk_bytes(tag) / 1e6, 1),

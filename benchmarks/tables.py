@@ -206,7 +206,8 @@ def image_words(results: Mapping[str, Any]) -> str:
     return (
         f"{results['compressed_mb']:.0f} MB compressed: {base:.0f} of Debian and Python, {packages:.0f} of packages, "
         f"{bento:.0f} of bento ({results['artifact']['name']}); `bentoml containerize` over the same base makes "
-        f"{other['compressed_mb']:.0f}. Ready in {inside['seconds_to_ready']:.1f} s, {asked} of {asked} questions "
+        f"{other['compressed_mb']:.0f}, which answers {other['questions']} of {asked} alike. "
+        f"Ready in {inside['seconds_to_ready']:.1f} s, {asked} of {asked} questions "
         f"answered as in process, {inside['resident_bytes'] / 1e6:.0f} MB resident, user {inside['uid']}, no "
         f"capabilities, only {writable} writable, no torch; its process killed, it ends in "
         f"{inside['seconds_from_kill_to_end']:.2f} s. Built with {results['engine']}, {results['date'][:10]}."
