@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     artifact = options.artifact or next((path for path in ARTIFACTS if path.is_dir()), None)
     if artifact is None:
         parser.error("no artifact is there; run make demo, or name one by --artifact")
+    if options.keep:
+        check_same(RESULTS, load_artifact(artifact).digest)
     chosen = [row for row in ROWS if (row.name in options.rows if options.rows else row.quick or not options.quick)]
     signal.signal(signal.SIGTERM, _interrupt)
     core = _split_cores()
@@ -84,19 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         write_atomically(RESULTS, (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
     if options.keep:
-        keep(outcomes, RESULTS, load_artifact(artifact).digest)
+        keep(outcomes, RESULTS)
     return 1 if left_out or any(outcome.verdict in (MISSED, NOT_BUILT, BROKEN) for outcome in outcomes) else 0
 
 
-def keep(outcomes: Sequence[Outcome], path: Path, digest: str) -> None:
-    """Put rows in the place of those of their names in the result at `path`, with the date on which they were measured.
-
-    Raises `InputError` where that result is of another model or processor: rows of one table belong together.
-    """
+def check_same(path: Path, digest: str) -> None:
+    """Raises `InputError` where the result at `path` is of another model or processor: rows of one belong together."""
     results = json.loads(path.read_bytes())
     found = (results["artifact"]["digest"], results["machine"]["processor"])
     if found != (digest, describe_machine().processor):
         raise InputError(f"{path} is of another model or processor; measure the whole table: make faults")
+
+
+def keep(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Put rows in the place of those of their names in the result at `path`, with the date of now."""
+    results = json.loads(path.read_bytes())
     again = {outcome.row.name: outcome.to_json() for outcome in outcomes}
     date = datetime.now(UTC).isoformat(timespec="seconds")
     results["rows"] = [

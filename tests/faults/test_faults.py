@@ -16,7 +16,7 @@ import pytest
 from serving.small_models import text_artifact
 
 from benchmarks.faults import neighbours, soak, wire
-from benchmarks.faults.__main__ import keep, main
+from benchmarks.faults.__main__ import check_same, keep, main
 from benchmarks.faults.row import (
     BROKEN,
     HELD,
@@ -215,7 +215,8 @@ def test_a_row_that_was_measured_again_takes_its_place_and_says_when(tmp_path: P
     before = {"artifact": {"digest": "d"}, "machine": machine.to_json(), "rows": rows, "seconds": 9.0}
     path.write_text(json.dumps(before))
     again = Outcome(ROWS[1], HELD, 1.0, {"killed": 1}, [], {}, ["as it must"])
-    keep([again], path, "d")
+    check_same(path, "d")
+    keep([again], path)
     after = json.loads(path.read_text())
     assert [row["row"] for row in after["rows"]] == [row.name for row in ROWS[:3]]
     assert [row["verdict"] for row in after["rows"]] == [MISSED, HELD, MISSED]
@@ -224,6 +225,6 @@ def test_a_row_that_was_measured_again_takes_its_place_and_says_when(tmp_path: P
         key: before[key] for key in ("artifact", "machine", "seconds")
     }
     with pytest.raises(InputError, match="another model or processor"):
-        keep([again], path, "another")
+        check_same(path, "another")
     with pytest.raises(SystemExit):
         main(["--keep"])

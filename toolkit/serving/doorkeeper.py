@@ -71,7 +71,9 @@ class Doorkeeper:
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for server in servers:
-                server.close()  # its copy: the socket itself goes on listening
+                server.close()
+            for copy in copies:
+                copy.close()  # the socket itself goes on listening
 
 
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -74,11 +74,15 @@ def is_for_tensorrt(artifact: Artifact) -> bool:
 
 
 def describe_remarks(remarks: Sequence[Remark]) -> str:
-    """One line: that it is taken, or how many refusals of which rule; and what costs."""
+    """One line: that nothing was found, or how many refusals of which rule; and what costs."""
     refused, costs = (
         Counter(remark.rule for remark in remarks if remark.refused is wanted) for wanted in (True, False)
     )
-    words = f"TensorRT 11 would refuse this graph ({_count(refused)})" if refused else "TensorRT 11 takes this graph"
+    words = (
+        f"TensorRT 11 would refuse this graph ({_count(refused)})"
+        if refused
+        else "nothing found that TensorRT 11 refuses"
+    )
     return f"{words}; taken, at a cost: {_count(costs)}" if costs else words
 
 
