@@ -1,4 +1,4 @@
-"""How long after a flood a server is as it was: share of what is right and in time, by half seconds.
+"""What is usual of a server before a flood: the share that is right and in time, by half seconds.
 
 A machine that stands still now and then is not normal without a flood either, so what is usual is measured first,
 under the same load: normal is no worse than the worst half second of that, and `RECOVERED` at most.
@@ -25,14 +25,3 @@ def halves(samples: Samples, objective_ms: float) -> list[float]:
 def usual_share(before: Samples, objective_ms: float) -> float:
     """What half a second is normal from on, by a load without a flood."""
     return min([RECOVERED, *halves(before, objective_ms)])
-
-
-def normal_after(after: Samples, objective_ms: float, *, usual: float, gap: float) -> float | None:
-    """Seconds since the flood until each later half second was no worse than `usual`; None when the last is.
-
-    `after` is the load that was offered `gap` seconds behind the flood's last answer.
-    """
-    shares = halves(after, objective_ms)
-    bad = [half for half, share in enumerate(shares) if share < usual]
-    first = bad[-1] + 1 if bad else 0
-    return gap + first * HALF if first < len(shares) else None

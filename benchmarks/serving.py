@@ -36,9 +36,10 @@ from typing import Any
 import numpy as np
 
 import toolkit
+from benchmarks.faults.traffic import recovery_seconds
 from benchmarks.ledger import Ledger
 from benchmarks.peers.servers import BARE, BENTOML, EMPTY, OURS, PEERS, Peer, PeerUnavailableError, Running, running
-from benchmarks.recovery import normal_after, usual_share
+from benchmarks.recovery import usual_share
 from benchmarks.serving_bars import bars
 from benchmarks.serving_plot import plot
 from toolkit.artifact import load_artifact
@@ -213,9 +214,8 @@ class Bench:
                 row["peak_beside"] = beside
                 row["watched_seconds"] = after.start - ended + self.plan.after
                 row["usual_share"] = usual
-                row["normal_after_seconds"] = normal_after(
-                    after, self.objective_ms, usual=usual, gap=after.start - ended
-                )
+                back = recovery_seconds(after, 0.0, share=usual, limit_ms=self.objective_ms)
+                row["normal_after_seconds"] = None if back is None else after.start - ended + back
                 overload.append(row)
                 time.sleep(0.5)
             best = max(step["goodput"] for step in [steady, *ladder])

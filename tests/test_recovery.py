@@ -1,11 +1,10 @@
-"""When a server is as it was: by half seconds, and never stricter than the same load without a flood."""
+"""What is usual before a flood: by half seconds, late is not right, and never above what is called normal."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from benchmarks.recovery import RECOVERED, halves, normal_after, usual_share
+from benchmarks.recovery import RECOVERED, halves, usual_share
 from toolkit.measure.load_samples import Samples
 from toolkit.spec import Array
 
@@ -34,17 +33,3 @@ def test_shares_are_of_half_seconds_and_late_is_not_right() -> None:
 def test_usual_is_the_worst_half_second_and_never_above_what_is_called_normal() -> None:
     assert usual_share(load(1.0, 1.0), OBJECTIVE_MS) == RECOVERED
     assert usual_share(load(1.0, 0.9, 0.97), OBJECTIVE_MS) == 0.9
-
-
-@pytest.mark.parametrize(
-    ("shares", "usual", "expected"),
-    [
-        ((1.0, 1.0, 1.0), 0.99, 0.1), ((0.2, 0.7, 1.0), 0.99, 1.1), ((1.0, 0.5, 1.0), 0.99, 1.1),
-        ((0.2, 0.97, 0.97), 0.97, 0.6), ((0.2, 0.97, 0.97), 0.99, None), ((1.0, 1.0, 0.5), 0.9, None),
-    ],
-)  # fmt: skip
-def test_normal_is_from_where_nothing_is_worse_than_usual(
-    shares: tuple[float, ...], usual: float, expected: float | None
-) -> None:
-    found = normal_after(load(*shares), OBJECTIVE_MS, usual=usual, gap=0.1)
-    assert found == pytest.approx(expected) if expected is not None else found is None
