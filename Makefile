@@ -7,7 +7,7 @@ READY  := .venv/ready
 BARE   := .venv-bare/ready
 
 .PHONY: demo demo-results test check archives floors compression search-table replay serving faults bad-requests
-.PHONY: bench peers scale image image-bentoml tables format clean
+.PHONY: bench peers scale gpu image image-bentoml tables format clean
 
 demo: $(READY)
 	$(BIN)/toolkit demo
@@ -61,6 +61,10 @@ peers: $(READY)
 scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.tables
+
+# on an NVIDIA GPU: the tests that need one, then every way to run the text and the picture model (exits 3 without one)
+gpu:
+	benchmarks/gpu.sh $(WHEELS)
 
 # served beside a bare application, plain BentoML, FastAPI, LitServe and MLServer; their environments are made here
 serving: $(READY) runs/serving/student

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bench_plot, bench_tables, peers_table, scale_plot, scale_table, serving_plot
+from benchmarks import bench_plot, bench_tables, gpu_table, peers_table, scale_plot, scale_table, serving_plot
 from toolkit.report import Report
 from toolkit.table import markdown_table
 
@@ -242,6 +242,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., str]]] = {
         _illustrated(bench_tables.table, bench_ladder="The ladder", bench_goodput="Goodput against offered load"),
     ),
     "peers": (("peers.json",), peers_table.table),
+    "gpu": ((), lambda: gpu_table.gpu_table(gpu_results())),
     "scale": (("scale.json",), _illustrated(scale_table.table, scale="Cost as the work grows")),
 }
 # picture -> result file and what draws it, as the text of an SVG file
@@ -251,6 +252,11 @@ PLOTS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "bench-goodput.svg": ("bench.json", bench_plot.draw_goodput),
     "scale.svg": ("scale.json", scale_plot.draw),
 }
+
+
+def gpu_results() -> list[Any]:
+    """Every committed `gpu-*.json`: one a GPU, by name; there may be none."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("gpu-*.json"))]
 
 
 def render(text: str) -> str:

@@ -21,6 +21,7 @@ ORDER = (
     ("artifact",),
     ("signing", "copies"),
     ("nets", "classifier"),
+    ("engines",),
     ("runners",),
     ("predictor", "cascade"),
     ("judge", "measure"),
@@ -38,8 +39,8 @@ ORDER = (
 )
 RANK = {name: rank for rank, row in enumerate(ORDER) for name in row}
 WITHOUT_TORCH = ("errors", "spec", "lineage", "machine", "progress", "staging", "routing", "data", "encoders",
-                 "core", "golden", "sealing", "wire_format", "onnx_messages", "graph_policy",
-                 "artifact", "signing", "copies", "predictor", "cascade", "judge", "measure", "report", "table", "card",
+                 "core", "golden", "sealing", "wire_format", "onnx_messages", "graph_policy", "artifact", "signing",
+                 "copies", "engines", "predictor", "cascade", "judge", "measure", "report", "table", "card",
                  "bench_table", "pages", "comparison", "package", "serving", "kubernetes", "served_check", "ladder",
                  "doctor")  # fmt: skip
 # runners picks its module by name: the one exception, and toolkit.runners.torch is the torch world's

@@ -62,12 +62,12 @@ class Classifier:
         return forward_arrays(self.net, self.spec, arrays)
 
 
-def forward_arrays(net: nn.Module, spec: Spec, arrays: Arrays) -> Array:
-    """Run `net` on numpy arrays in the order of the spec; returns float32 logits."""
+def forward_arrays(net: nn.Module, spec: Spec, arrays: Arrays, *, device: str = "cpu") -> Array:
+    """Run `net`, which is on `device`, on numpy arrays in the order of the spec; returns float32 logits."""
     net.eval()
     with torch.inference_mode():
-        tensors = [torch.from_numpy(np.ascontiguousarray(arrays[i.name])) for i in spec.inputs]
-        result: Array = net(*tensors).float().numpy()
+        tensors = [torch.from_numpy(np.ascontiguousarray(arrays[i.name])).to(device) for i in spec.inputs]
+        result: Array = net(*tensors).float().cpu().numpy()
     return result
 
 

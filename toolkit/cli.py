@@ -28,6 +28,7 @@ COMMANDS = {
     "trim": ("toolkit.commands.trim", "Leave out of a vocabulary what the data does not use."),
     "export": ("toolkit.commands.export", "Export a classifier, ours or hf:PATH, to ONNX; parity is checked."),
     "quantize": ("toolkit.commands.quantize", "Store and run an ONNX artifact in fewer bits."),
+    "build": ("toolkit.commands.build", "Put an ONNX artifact into a GPU's precision, and build its engine."),
     "quantize-aware": ("toolkit.commands.quantize_aware", "Train a classifier to stand INT8, and export that."),
     "cascade": ("toolkit.commands.cascade", "Join a small model and a large one for the rows it is unsure of."),
     "temperature": ("toolkit.commands.temperature", "Fit the temperature again, so that scores mean what they say."),

@@ -13,7 +13,7 @@ from toolkit.spec import Spec
 SCHEMA_VERSION = 1
 CASCADE = "cascade"
 FORMATS = ("onnx", "safetensors", CASCADE)
-PRECISIONS = ("fp32", "fp16", "int8", "int4", "mixed")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "int4", "mixed")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.machine import Machine, describe_machine
+from toolkit.runners.onnx import CLASH, installed_packages
 
 EXTRAS = {
     "cpu": ("onnxruntime",),
@@ -40,7 +41,8 @@ EXTRAS = {
     "bench": ("mlperf_loadgen", "pynvml"),
     "report": ("jinja2", "matplotlib"),
     "hub": ("datasets",),
-    "tensorrt": ("tensorrt",),
+    "tensorrt": ("tensorrt", "cuda.bindings", "pynvml"),
+    "tensorrt-rtx": ("onnxruntime_ep_nv_tensorrt_rtx",),
 }
 CONTAINER_TOOLS = ("docker", "podman", "buildah")
 
@@ -103,10 +105,10 @@ def _threads(machine: Machine) -> Finding:
 
 
 def _runtime_packages() -> Finding:
-    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
+    found = installed_packages()
     if len(found) == 2:
-        advice = "pip uninstall both, then install one extra: [cpu] or [gpu]"
-        return Finding("ONNX Runtime", "warning", "onnxruntime and onnxruntime-gpu overwrite each other", advice)
+        words, advice = CLASH.split("; ", 1)
+        return Finding("ONNX Runtime", "warning", words, advice)
     if not found:
         return Finding("ONNX Runtime", "absent", "not installed", "pip install 'serving-toolkit[cpu]'")
     return Finding("ONNX Runtime", "ok", f"{found[0]} {importlib.metadata.version(found[0])}")
@@ -153,11 +155,3 @@ def _cache() -> Finding:
     folder = Path(os.environ.get("SERVING_TOOLKIT_CACHE", Path.home() / ".cache" / "serving-toolkit"))
     free = shutil.disk_usage(folder if folder.exists() else Path.home()).free
     return Finding("cache", "ok", f"{folder}, {free / 1e9:.0f} GB free on its disk")
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from toolkit.errors import InputError, RecipeError
-from toolkit.export.precision import to_fp16
+from toolkit.export.precision import to_bf16, to_fp16
 
 SHAPE = ["n", 64]
 
@@ -93,3 +93,26 @@ def test_a_weight_beyond_the_range_becomes_its_end_and_no_infinity() -> None:
 def test_a_graph_without_such_weights_is_refused() -> None:
     with pytest.raises(InputError, match="nothing to store in fp16"):
         to_fp16(block(), keep_float=("first", "second"))
+
+
+def test_bf16_is_typed_throughout_and_answers_as_bf16_rounds() -> None:
+    """ONNX Runtime's CPU provider runs no bf16: the reference evaluator of ONNX does."""
+    from onnx.reference import ReferenceEvaluator
+
+    model = block()
+    made = to_bf16(model)
+    types = types_of(made)
+    assert types["w1"] == types["w2"] == TensorProto.BFLOAT16
+    assert types["x"] == types["logits"] == TensorProto.FLOAT
+    assert TensorProto.FLOAT16 not in types.values()
+    assert len(made) < 0.6 * len(model)
+    rows = np.random.default_rng(2).normal(size=(8, 64)).astype(np.float32)
+    expected = run(model, rows)
+    found = np.asarray(ReferenceEvaluator(onnx.load_from_string(made)).run(None, {"x": rows})[0], dtype=np.float32)
+    assert 0 < np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_bf16_keeps_what_fp16_would_move_to_its_bounds() -> None:
+    made = onnx.load_from_string(to_bf16(block(scale=1e6)))
+    (weights,) = [numpy_helper.to_array(tensor) for tensor in made.graph.initializer if tensor.name == "w1"]
+    assert np.abs(weights.astype(np.float32)).max() > 65_504

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from small_classifiers import TEXTS, make_classifier
 
 from toolkit.artifact import Artifact
@@ -19,13 +21,16 @@ from toolkit.errors import ArtifactError, InputError
 from toolkit.export.onnx import export
 from toolkit.routing import MEMBERS, join_arrays
 from toolkit.runners import FORMATS, Runner, open_runner
+from toolkit.runners.cuda import CudaRunner
+from toolkit.runners.fresh_engine import build_engine_of, can_build
 from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array
 
 CLASSIFIER = make_classifier("transformer")
 ARRAYS = CLASSIFIER.encoder.encode(TEXTS)
 EXPECTED = CLASSIFIER.run(ARRAYS)
-CASES = ("onnx-cpu", "onnx-cuda", "safetensors-cpu", "cascade-cpu")
+# "bound" is the path of a GPU, buffers bound once, on ONNX Runtime's CPU provider
+CASES = ("onnx-cpu", "onnx-bound", "onnx-cuda", "onnx-tensorrt", "safetensors-cpu", "safetensors-cuda", "cascade-cpu")
 
 Opener = Callable[..., Runner]
 
@@ -67,8 +72,23 @@ def opened(case: str, artifacts: dict[str, Artifact]) -> Opener:
     """Opens the runner of this case; its keyword arguments are `open_runner`'s."""
     format_, provider = case.split("-")
     available = onnxruntime.get_available_providers()
-    if provider == "cuda" and "CUDAExecutionProvider" not in available:
+    if case == "onnx-cuda" and "CUDAExecutionProvider" not in available:
         pytest.skip(f"this ONNX Runtime has no CUDAExecutionProvider; it has {', '.join(available)}")
+    if case == "safetensors-cuda" and not torch.cuda.is_available():
+        pytest.skip("this PyTorch sees no GPU")
+    if case == "onnx-tensorrt":
+        if not can_build(artifacts["onnx"]):
+            pytest.skip("no TensorRT with a driver that takes it on this machine")
+        with open_runner(artifacts["onnx"]) as beside:
+            fresh = build_engine_of(artifacts["onnx"], beside)
+        fresh.keep()
+        fresh.runner.close()
+    if provider == "bound":
+
+        def bound(**keywords: Any) -> Runner:
+            return CudaRunner(artifacts["onnx"].read("model.onnx"), device="cpu", **keywords)
+
+        return bound
 
     def opener(**keywords: object) -> Runner:
         return open_runner(artifacts[format_], **{"provider": provider, **keywords})
@@ -142,10 +162,14 @@ def test_facts_name_what_runs(opened: Opener, case: str, arrays: dict[str, Array
         runner.run(row(arrays, 0))
         facts = runner.facts()
     parts = facts["members"].values() if case.startswith("cascade") else [facts]
-    assert all(set(part) == {"runtime", "provider", "threads", "precision"} for part in parts)
+    known = {"runtime", "provider", "threads", "precision"}
+    on_gpu = (
+        {"device", "cuda_graphs", "nodes", "on_cpu", "gpu"} if case.startswith("onnx") and case != "onnx-cpu" else set()
+    )
+    assert all(known <= set(part) <= known | on_gpu for part in parts)
     extra = {"router", "members"} if case.startswith("cascade") else set()
-    assert set(facts) == {"runtime", "provider", "threads", "precision"} | extra
-    assert facts["threads"] == 2
+    assert known | extra <= set(facts) <= known | extra | on_gpu
+    assert facts["threads"] == (1 if case == "onnx-tensorrt" else 2)
     assert facts["precision"] == ("fp32+fp32" if extra else "fp32")
     assert any(char.isdigit() for char in facts["runtime"])
     assert facts["provider"]

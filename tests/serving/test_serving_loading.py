@@ -122,3 +122,24 @@ def test_a_curve_that_cannot_be_read_is_measured_anew(tmp_path: Path, content: b
     artifact = text_artifact(tmp_path / "a")
     write_curve(artifact, content)
     assert load_served(artifact.folder).batching.source == "when this server started"
+
+
+def test_where_the_cpu_was_only_allowed_the_answer_says_what_computed_it(artifacts: dict[str, Artifact]) -> None:
+    served = load_served(artifacts["text"].folder, settings=Settings(provider="gpu-or-cpu"))
+    try:
+        answer = served.answer(TEXTS[:1])
+        facts = served.predictor.runner.facts()
+    finally:
+        served.predictor.close()
+    assert answer["model"]["provider"] == facts["provider"]
+    plain = load_served(artifacts["text"].folder, settings=Settings())
+    try:
+        assert "provider" not in plain.answer(TEXTS[:1])["model"]
+    finally:
+        plain.predictor.close()
+
+
+def test_an_unknown_provider_is_refused_by_its_variable() -> None:
+    with pytest.raises(InputError, match=r"TOOLKIT_PROVIDER is 'npu'; allowed: cpu, cuda, tensorrt, gpu, gpu-or-cpu"):
+        settings_from({"TOOLKIT_PROVIDER": "npu"})
+    assert settings_from({"TOOLKIT_PROVIDER": "gpu"}).provider == "gpu"

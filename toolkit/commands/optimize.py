@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @click.option("--hours", type=float, default=1.0, show_default=True, help="Time to search.")
 @click.option("--objective", type=click.Choice(["speed", "size"]), default="speed", show_default=True,
               help="What the best answer is best at within the budget: mean latency, or size.")  # fmt: skip
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+              help="Where candidates run; cuda tries fp16, int8 and fp8, by TensorRT where it is.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="Threads to train with; 0: all allowed.")
 @click.option(
     "--ray", "cluster", metavar="ADDRESS", help="Train the trials on this Ray cluster; local: one started here."
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     *, model: str, reference: str, text: str | None, label: str | None, max_drop: float, max_p99: str | None,
-    max_size: str | None, caution: float, hours: float, objective: str, threads: int, cluster: str | None, seed: int,
-    dry_run: bool, out: Path, force: bool, as_json: bool,
+    max_size: str | None, caution: float, hours: float, objective: str, device: str, threads: int, cluster: str | None,
+    seed: int, dry_run: bool, out: Path, force: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find the smallest, fastest form of a trained classifier that holds a budget, by measuring on this machine.
 
@@ -55,6 +57,7 @@ def command(
     \b
     Example:
       toolkit optimize runs/trec --data trec --max-drop 0.01 --max-p99 5ms --hours 0.5 -o runs/trec-optimized
+      toolkit optimize runs/trec --data trec --max-drop 0.01 --device cuda -o runs/trec-gpu
       toolkit optimize runs/trec --data trec --max-drop 0.01 --objective size --ray local -o runs/trec-tiny
     """
     from toolkit.artifact import load_artifact
@@ -64,6 +67,7 @@ def command(
     from toolkit.optimize import check_fit, describe, optimize
     from toolkit.optimize.budget import Budget, parse_bytes, parse_milliseconds
     from toolkit.optimize.decision import BEST
+    from toolkit.optimize.devices import check_device
     from toolkit.optimize.plan import count_plans
     from toolkit.optimize.students import space_for
     from toolkit.staging import staged, write_atomically
@@ -81,6 +85,7 @@ def command(
             f"splits where it has them, else by seed {data.seed}, and rows that it was trained on would flatter it"
         )
     check_fit(artifact, data, budget)
+    check_device(device)
     if dry_run:
         space = space_for(artifact)
         for family, choices in space.items():
@@ -88,15 +93,16 @@ def command(
         terminal.say(f"{count_plans(space)} plans, {hours:g} hours; nothing was searched")
         return 0
     settings = {"data": reference, "seed": seed, "threads": threads or threads_allowed(), "cluster": cluster}
+    if device != "cpu":
+        settings["device"] = device
     # how long to search does not make another search: what was tried is as true with more hours
     kept = {name: value for name, value in budget.to_json().items() if name != "hours"}
-    with staged(
-        out, key=digest_of(["optimize", artifact.digest, kept, data.record().to_json(), seed]), force=force
-    ) as partial:
+    what = ["optimize", artifact.digest, kept, data.record().to_json(), seed, *([device] if device != "cpu" else [])]
+    with staged(out, key=digest_of(what), force=force) as partial:
         with terminal.showing_progress() as progress:
             found = optimize(
-                artifact, data, partial, budget, seed=seed, threads=threads or threads_allowed(), cluster=cluster,
-                progress=progress, announce=terminal.say,
+                artifact, data, partial, budget, seed=seed, threads=threads or threads_allowed(), device=device,
+                cluster=cluster, progress=progress, announce=terminal.say,
             )  # fmt: skip
         document = describe(found, budget, settings)
         write_atomically(

@@ -135,7 +135,7 @@ def write_quantized(
     evidence = {} if learned is None else {TRAINING_ROWS: rows_to_bytes(learned)}
     if audit is not None:
         evidence[CALIBRATION] = (json.dumps(audit.to_json(), indent=2, sort_keys=True) + "\n").encode()
-    golden = _golden(artifact, made.model, scheme.precision)
+    golden = golden_of(artifact, made.model, scheme.precision)
     return write_artifact(folder, core, encoder, models={core.models[0]: made.model}, golden=golden, evidence=evidence)
 
 
@@ -150,7 +150,7 @@ def needs_reduced_range() -> bool:
     return machine.system.endswith(("x86_64", "AMD64")) and not set(VNNI_FLAGS) & set(machine.flags)
 
 
-def _golden(artifact: Artifact, model: bytes, precision: str) -> Golden | None:
+def golden_of(artifact: Artifact, model: bytes, precision: str) -> Golden | None:
     """The parent's golden rows with this model's own logits: those of wide margin, or else the widest."""
     if "golden.npz" not in artifact.files:
         return None

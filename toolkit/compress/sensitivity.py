@@ -23,18 +23,14 @@ import numpy as np
 from toolkit.artifact import Artifact
 from toolkit.compress.calibration import choose_rows, refuse_test_rows
 from toolkit.compress.int8 import Prepared, Quantized, apply, prepare
+from toolkit.compress.losing import answer_split, measure_drop, run_model
 from toolkit.compress.operators import OPERATORS, find_nodes
 from toolkit.compress.quantize import check_artifact, describe, reduces_range, write_quantized
 from toolkit.compress.scheme import Scheme
 from toolkit.compress.tables import find_tables
 from toolkit.data import Split
-from toolkit.encoders import Encoder
 from toolkit.errors import DataError, GateError, RecipeError
-from toolkit.judge.assessment import users_of
-from toolkit.judge.quality import judge_logits
-from toolkit.predictor import Predictor
 from toolkit.progress import Progress, silent
-from toolkit.runners.onnx import OnnxRunner
 from toolkit.spec import Array
 
 
@@ -78,15 +74,15 @@ def quantize_mixed(
     chosen = choose_rows(artifact, calibration, encoder, rows=scheme.rows, seed=scheme.seed)
     model = artifact.read(artifact.core.models[0])
     prepared = prepare(model, scheme, batches=chosen.batches, progress=progress)
-    reference = _answer(artifact, encoder, model, validation, alone=False)
+    reference = answer_split(artifact, encoder, model, validation, alone=False)
     found: list[Sensitivity] = []
     drops: list[float] = []
     while True:
         kept = (*scheme.keep_float, *(one.node for one in found[: len(drops)]))
         asked = replace(scheme, keep_float=kept)
         made = apply(prepared, asked, reduce_range=reduces_range(scheme))
-        logits = _answer(artifact, encoder, made.model, validation, alone=scheme.mode == "dynamic")
-        drops.append(_drop(artifact, reference, logits, validation, max_drop))
+        logits = answer_split(artifact, encoder, made.model, validation, alone=scheme.mode == "dynamic")
+        drops.append(measure_drop(artifact, reference, logits, validation, max_drop))
         progress("mixed", len(drops), max(len(found), 1), f"{len(drops) - 1} in float lose {drops[-1]:+.4f}")
         if drops[-1] <= max_drop:
             break
@@ -130,37 +126,16 @@ def measure_sensitivity(
         units += [node.name for node in find_tables(prepared.graph) if node.name not in scheme.keep_float]
     if scheme.mode == "dynamic":  # as it is served
         batches = [{k: v[row : row + 1] for k, v in batch.items()} for batch in batches for row in range(_rows(batch))]
-    expected = _run(model, batches)
+    expected = run_model(model, batches)
     found = []
     for done, unit in enumerate(units, start=1):
         others = tuple(name for name in (*units, *scheme.keep_float) if name != unit)
         made: Quantized = apply(prepared, replace(scheme, keep_float=others), reduce_range=reduces_range(scheme))
-        value = float(np.mean((_run(made.model, batches) - expected) ** 2))
+        value = float(np.mean((run_model(made.model, batches) - expected) ** 2))
         found.append(Sensitivity(unit, types[unit], value))
         progress("sensitivity", done, len(units), f"{unit} {value:.2e}")
     return sorted(found, key=lambda one: -one.value)
 
 
-def _run(model: bytes, batches: Sequence[Mapping[str, Array]]) -> Array:
-    with OnnxRunner(model) as runner:
-        return np.concatenate([runner.run(batch) for batch in batches])
-
-
 def _rows(batch: Mapping[str, Array]) -> int:
     return len(next(iter(batch.values())))
-
-
-def _answer(artifact: Artifact, encoder: Encoder, model: bytes, split: Split, *, alone: bool) -> Array:
-    batch_size = 1 if alone else 32
-    with Predictor(encoder, OnnxRunner(model), artifact.spec, batch_size=batch_size) as predictor:
-        return predictor.logits(split.examples)
-
-
-def _drop(artifact: Artifact, reference: Array, candidate: Array, split: Split, max_drop: float) -> float:
-    """How much is lost on the same rows: positive is worse."""
-    users = users_of(split) if artifact.spec.task == "recommend" else None
-    quality = judge_logits(
-        reference, candidate, split.labels, spec=artifact.spec, max_drop=max_drop, split_name="validation", users=users
-    )
-    difference = quality.difference if quality.auc_difference is None else quality.auc_difference
-    return -difference.value

@@ -1,5 +1,7 @@
 """Half precision by casts in the graph: weights stored in 16 bits, what sums or divides still done in 32.
 
+Two forms of 16 bits: fp16 rounds to 10 bits and ends at 65,504; bf16 rounds to 7 and ends where float32 does.
+
 The graph is strongly typed, as TensorRT 11 asks: every tensor has the type that it says, nothing is left to a
 flag. Norms, softmax, means and sums stay in float, since 65,504 is the largest number of fp16 and a sum of
 squares passes it. The arrays of a request and the logits stay what they were.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from toolkit.errors import InputError, RecipeError, require
 
@@ -24,12 +27,61 @@ FLOAT_OPERATORS = (
 )  # fmt: skip
 
 
-def to_fp16(model: bytes, *, keep_float: Sequence[str] = ()) -> bytes:
+# since which operator set a convolution may be of bfloat16
+BF16_OPSET = 22
+
+
+def to_fp16(
+    model: bytes, *, keep_float: Sequence[str] = (), float_operators: Sequence[str] = FLOAT_OPERATORS,
+    stored: bool = True,
+) -> bytes:  # fmt: skip
     """The ONNX `model` with its weights and most of its arithmetic in fp16; inputs and outputs keep their types.
 
-    `keep_float` names nodes that stay float32 beside `FLOAT_OPERATORS`. Raises `RecipeError` for a name that no
-    node has, `InputError` for a graph without float weights to store smaller.
+    `keep_float` names nodes that stay float32 beside all of `float_operators`. Raises `RecipeError` for a name that
+    no node has, and if something must be `stored` smaller, `InputError` for a graph without float weights.
     """
+    onnx = require("onnx", extra="train")
+    made = _to_half(model, keep_float, float_operators, stored=stored)
+    onnx.checker.check_model(made, full_check=True)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def to_bf16(model: bytes, *, keep_float: Sequence[str] = ()) -> bytes:
+    """The same in bf16; weights are rounded from float32, so none is moved to a bound. Raises as `to_fp16`."""
+    onnx = require("onnx", extra="train")
+    ml_dtypes = require("ml_dtypes", extra="train")
+    graph = onnx.load_from_string(model)
+    if graph.opset_import[0].version < BF16_OPSET:
+        graph = onnx.version_converter.convert_version(graph, BF16_OPSET)
+    whole = {tensor.name: tensor for tensor in graph.graph.initializer}
+    made = _to_half(graph.SerializeToString(), keep_float, FLOAT_OPERATORS)
+    half, brain = onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+
+    def turn(tensor: Any) -> None:
+        source = whole.get(tensor.name, tensor)
+        values = onnx.numpy_helper.to_array(source).astype("float32").astype(ml_dtypes.bfloat16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+
+    for tensor in made.graph.initializer:
+        if tensor.data_type == half:
+            turn(tensor)
+    for node in made.graph.node:
+        for given in node.attribute:
+            if node.op_type == "Cast" and given.name == "to" and given.i == half:
+                given.i = brain
+            elif given.type == onnx.AttributeProto.TENSOR and given.t.data_type == half:
+                turn(given.t)
+    for value in made.graph.value_info:
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type = brain
+    onnx.checker.check_model(made, full_check=True)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def _to_half(model: bytes, keep_float: Sequence[str], float_operators: Sequence[str], *, stored: bool = True) -> Any:
+    """An ONNX model in fp16, not checked yet."""
     onnx = require("onnx", extra="train")
     float16 = require("onnxruntime.transformers.float16", extra="train")
     wrapper = require("onnxruntime.quantization.onnx_model", extra="train")
@@ -44,13 +96,11 @@ def to_fp16(model: bytes, *, keep_float: Sequence[str] = ()) -> bytes:
     logger.setLevel(logging.ERROR)  # it lists each weight that it moves to a bound
     try:
         made = float16.convert_float_to_float16(
-            graph, keep_io_types=True, op_block_list=list(FLOAT_OPERATORS), node_block_list=list(keep_float)
+            graph, keep_io_types=True, op_block_list=list(float_operators), node_block_list=list(keep_float)
         )
     finally:
         logger.setLevel(level)
-    if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in made.graph.initializer):
+    if stored and not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in made.graph.initializer):
         raise InputError("nothing to store in fp16: the graph has no float weights outside norms")
     wrapper.ONNXModel(made).topological_sort()  # its casts stand at the end
-    onnx.checker.check_model(made, full_check=True)
-    content: bytes = made.SerializeToString()
-    return content
+    return made

@@ -25,6 +25,7 @@ from toolkit.data import Data
 from toolkit.errors import DataError, InputError
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.decision import Decision, decide
+from toolkit.optimize.devices import check_device
 from toolkit.optimize.plan import FIRST, Choices
 from toolkit.optimize.policy import Policy
 from toolkit.optimize.search import Announce, Search
@@ -53,6 +54,7 @@ def optimize(
     *,
     seed: int = 0,
     threads: int = 1,
+    device: str = "cpu",
     cluster: str | None = None,
     space: Mapping[str, Choices] | None = None,
     progress: Progress = silent,
@@ -61,13 +63,14 @@ def optimize(
     """Search for the best form of `artifact` (a trained classifier or an exported one) within `budget`, in `folder`.
 
     `folder` is staged or kept from an earlier run of the same search, which goes on. `threads` train; latency is
-    always of one. `cluster` is the address of a Ray cluster that trains the trials; `space` replaces the families
-    and choices of `plan.SPACES`. Raises `InputError` for a model
-    and data of different labels, `DataError` without training or validation rows, or with so few that a single one
+    always of one, on `device`, cpu or cuda. `cluster` is the address of a Ray cluster that trains the trials; `space`
+    replaces the families and choices of `plan.SPACES`. Raises `InputError` for a model and data of different labels,
+    `DataError` without training or validation rows, or with so few that a single one
     is more than the drop allowed.
     """
     check_fit(artifact, data, budget)
-    workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, progress=progress)
+    check_device(device)
+    workshop = Workshop(artifact, data, folder, seed=seed, threads=threads, device=device, progress=progress)
     reference, answers = workshop.reference
     policy = Policy(
         space or space_for(artifact), budget, reference=reference.score,

@@ -22,11 +22,11 @@ from toolkit.measure.latency import measure_interleaved
 from toolkit.measure.timings import Comparison
 from toolkit.optimize.budget import Budget
 from toolkit.optimize.candidates import Candidate, choose, dominator, find_pareto
+from toolkit.optimize.devices import open_on
 from toolkit.optimize.search import Search
 from toolkit.optimize.trial import Cost
 from toolkit.optimize.weighing import answer
 from toolkit.optimize.workshop import Workshop
-from toolkit.predictor import Predictor
 from toolkit.report import REPORT, Report, write_report
 
 BEST, FASTEST, SMALLEST = "best", "fastest", "smallest"
@@ -98,7 +98,7 @@ def decide(search: Search, budget: Budget) -> Decision:
 def time_again(singles: Sequence[Candidate], search: Search) -> list[Candidate]:
     """All singles with costs of one interleaved run: those of the trials lie an hour apart, and a machine drifts."""
     artifacts = [load_artifact(search.folder / single.made.folder) for single in singles if single.made is not None]
-    predictors = [Predictor.load(artifact, threads=1) for artifact in artifacts]
+    predictors = [open_on(artifact, search.workshop.device) for artifact in artifacts]
     try:
         rows = search.workshop.data.split("validation").examples
         timed = measure_interleaved(
@@ -157,7 +157,7 @@ def _judge(
     """Every answer on test rows against the model that came, and all of them timed in the same rounds."""
     test = workshop.data.split("test")
     everything = {"reference": workshop.artifact, **artifacts}
-    predictors = {name: Predictor.load(artifact, threads=1) for name, artifact in everything.items()}
+    predictors = {name: open_on(artifact, workshop.device) for name, artifact in everything.items()}
     try:
         logits = {name: answer(predictor, test) for name, predictor in predictors.items()}
         columns = range(len(workshop.artifact.spec.labels))

@@ -18,6 +18,7 @@ from toolkit.data import Split
 from toolkit.judge.assessment import positive_scores, users_of
 from toolkit.judge.ranking import auc, compare_auc_at
 from toolkit.measure.latency import measure_latency
+from toolkit.optimize.devices import open_on
 from toolkit.optimize.trial import Cost, Made
 from toolkit.predictor import Predictor
 from toolkit.spec import Array, Spec
@@ -30,12 +31,14 @@ P99_SAMPLES, P99_BELOW_MS = 1_100, 8.0
 ONE_ERROR = 0.6827
 
 
-def weigh(form: str, artifact: Artifact, validation: Split, folder: Path, *, reference: Array) -> Made:
+def weigh(
+    form: str, artifact: Artifact, validation: Split, folder: Path, *, reference: Array, device: str = "cpu"
+) -> Made:
     """Judge an artifact under the search's `folder` on `validation` and time it; its answers are kept beside it.
 
     `reference` is what the model that came answers, logits after the temperature.
     """
-    with Predictor.load(artifact, threads=1) as predictor:
+    with open_on(artifact, device) as predictor:
         answers = answer(predictor, validation)
         cost = time_rows(predictor, validation.examples, artifact.size_bytes)
     np.save(answers_of(artifact.folder), answers, allow_pickle=False)
@@ -44,7 +47,7 @@ def weigh(form: str, artifact: Artifact, validation: Split, folder: Path, *, ref
     return Made(form, str(artifact.folder.relative_to(folder)), artifact.digest, score, cost, error)
 
 
-def weigh_reference(artifact: Artifact, validation: Split, folder: Path) -> tuple[Made, Array]:
+def weigh_reference(artifact: Artifact, validation: Split, folder: Path, *, device: str = "cpu") -> tuple[Made, Array]:
     """The model as it came, with its validation answers; kept, so that a resumed search compares with the same."""
     path = folder / "reference" / "reference.json"
     if path.is_file():
@@ -52,7 +55,7 @@ def weigh_reference(artifact: Artifact, validation: Split, folder: Path) -> tupl
         if kept.digest == artifact.digest:
             return kept, np.load(path.with_name("validation.npy"), allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Predictor.load(artifact, threads=1) as predictor:
+    with open_on(artifact, device) as predictor:
         answers = answer(predictor, validation)
         cost = time_rows(predictor, validation.examples, artifact.size_bytes)
     np.save(path.with_name("validation.npy"), answers, allow_pickle=False)
@@ -61,9 +64,9 @@ def weigh_reference(artifact: Artifact, validation: Split, folder: Path) -> tupl
     return made, answers
 
 
-def measure(artifact: Artifact, rows: Sequence[Any]) -> Cost:
+def measure(artifact: Artifact, rows: Sequence[Any], *, device: str = "cpu") -> Cost:
     """Time single `rows` for about a second, longer where a p99 needs it."""
-    with Predictor.load(artifact, threads=1) as predictor:
+    with open_on(artifact, device) as predictor:
         return time_rows(predictor, rows, artifact.size_bytes)
 
 

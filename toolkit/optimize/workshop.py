@@ -17,6 +17,7 @@ from typing import Any
 from toolkit.artifact import EVIDENCE, Artifact
 from toolkit.classifier import Classifier, load_classifier
 from toolkit.compress.distill import distill
+from toolkit.compress.gpu_precision import Request, write_in_precision
 from toolkit.compress.imitate import Objective
 from toolkit.compress.int8 import NothingToQuantizeError
 from toolkit.compress.quantize import quantize
@@ -25,6 +26,7 @@ from toolkit.data import Data
 from toolkit.errors import GateError, InputError, MissingExtra, ToolkitError
 from toolkit.export.onnx import export
 from toolkit.nets import describe_net
+from toolkit.optimize.devices import GPU_FORMS
 from toolkit.optimize.effort import EFFORTS, PRUNED, recipe_for
 from toolkit.optimize.forms import TOLERATED, ways_back
 from toolkit.optimize.plan import Plan
@@ -70,10 +72,11 @@ class Workshop:
     """Makes and measures for one model (`artifact`) and its `data`, in `folder`."""
 
     def __init__(
-        self, artifact: Artifact, data: Data, folder: Path, *, seed: int, threads: int, progress: Progress = silent
-    ) -> None:
+        self, artifact: Artifact, data: Data, folder: Path, *, seed: int, threads: int, device: str = "cpu",
+        progress: Progress = silent,
+    ) -> None:  # fmt: skip
         self.artifact, self.data, self.folder = artifact, data, folder
-        self.seed, self.threads, self.progress = seed, threads, progress
+        self.seed, self.threads, self.device, self.progress = seed, threads, device, progress
         self.stages = Stages(folder, progress)
         self.students = Students(artifact, data, self.stages, seed=seed, threads=threads, progress=progress)
         self._shapes: dict[str, Cost] = {}
@@ -100,6 +103,9 @@ class Workshop:
             self.progress("shape", 0, 1, plan.words)
             with tempfile.TemporaryDirectory() as scratch:
                 exported = self._export(blank, Path(scratch) / "fp32")
+                if self.device != "cpu":  # any precision is quicker than this one, and none has to be made for it
+                    self._shapes[key] = measure(exported, self._rows, device=self.device)
+                    return self._shapes[key]
                 try:
                     small = self._quantize(
                         exported, Path(scratch) / "int8", kind, rows=32, table_bits=4 if kind in TABLES else 8
@@ -145,6 +151,8 @@ class Workshop:
             lambda partial: self._export(classifier, partial) if classifier else self._copy(partial),
         )
         made = [self._weigh("fp32", exported)]
+        if self.device != "cpu":
+            return Product(curve, (*made, *self._for_gpu(plan, effort, exported)))
         kind = str((describe_net(classifier.net) if classifier else self.artifact.core.net or {}).get("kind", ""))
         try:
             small = self.stages.keep(
@@ -163,6 +171,23 @@ class Workshop:
         if MODES.get(kind, "static") == "static":
             made += self._win_back(plan, effort, exported, classifier, made)
         return Product(curve, tuple(made))
+
+    def _for_gpu(self, plan: Plan, effort: str, exported: Artifact) -> list[Made]:
+        """The precisions of a GPU that this file can be written in."""
+        found = []
+        for precision in GPU_FORMS:
+            request = Request(precision, seed=self.seed)
+            try:
+                artifact = self.stages.keep(
+                    self._place(plan, effort, precision), [exported.digest, precision],
+                    lambda partial, request=request: write_in_precision(  # type: ignore[misc]
+                        exported, partial, request, train=self.data.split("train"), progress=self.progress
+                    ),
+                )  # fmt: skip
+                found.append(self._weigh(precision, artifact))
+            except InputError:  # no product with weights enough, or no provider that takes these types
+                continue
+        return found
 
     def _win_back(
         self, plan: Plan, effort: str, exported: Artifact, classifier: Classifier | None, made: Sequence[Made]
@@ -235,7 +260,9 @@ class Workshop:
         save_trained(replace(trained.classifier, name=plan.slug), self.data, partial)
 
     def _weigh(self, form: str, artifact: Artifact) -> Made:
-        return weigh(form, artifact, self.data.split("validation"), self.folder, reference=self.reference[1])
+        return weigh(
+            form, artifact, self.data.split("validation"), self.folder, reference=self.reference[1], device=self.device
+        )
 
     def kind_of(self, plan: Plan) -> str:
         """What a plan is trained as: its net, or "pruned" for a transformer cut out of its teacher."""
@@ -246,7 +273,7 @@ class Workshop:
     @cached_property
     def reference(self) -> tuple[Made, Array]:
         """The model as it came, weighed, and its answers to the validation rows."""
-        return weigh_reference(self.artifact, self.data.split("validation"), self.folder)
+        return weigh_reference(self.artifact, self.data.split("validation"), self.folder, device=self.device)
 
     @property
     def _rows(self) -> Sequence[Any]:

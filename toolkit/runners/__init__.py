@@ -9,6 +9,7 @@ import importlib
 from typing import Any, Protocol, Self, cast
 
 from toolkit.artifact import Artifact
+from toolkit.errors import InputError
 from toolkit.runners.cancel import Cancel
 from toolkit.spec import Array, Arrays
 
@@ -18,6 +19,13 @@ FORMATS = {
     "safetensors": ("toolkit.runners.torch", "TorchRunner"),
     "cascade": ("toolkit.runners.cascade", "CascadeRunner"),
 }
+# an ONNX artifact runs in more than one runtime, by the word that a user types
+PROVIDERS = {
+    "cpu": FORMATS["onnx"],
+    "cuda": ("toolkit.runners.cuda", "CudaRunner"),
+    "tensorrt": ("toolkit.runners.tensorrt", "TensorRTRunner"),
+}
+PREFERENCES = ("gpu", "gpu-or-cpu")  # see `preference`
 
 
 class Runner(Protocol):
@@ -41,11 +49,23 @@ class Runner(Protocol):
 
 
 def open_runner(artifact: Artifact, *, threads: int = 1, provider: str = "cpu") -> Runner:
-    """Open the model of `artifact` from verified bytes.
+    """Open the model of `artifact` from verified bytes, with `provider` or the first that a preference finds.
 
     Raises `InputError` for a provider that this machine or this format does not have: nothing falls
     back silently.
     """
     module, name = FORMATS[artifact.core.format]
+    if artifact.core.format == "onnx":
+        if provider in PREFERENCES:
+            preference = importlib.import_module("toolkit.runners.preference")
+            return cast(
+                Runner,
+                preference.open_preferred(
+                    artifact, lambda one: open_runner(artifact, threads=threads, provider=one), provider=provider
+                ),
+            )
+        if provider not in PROVIDERS:
+            raise InputError(f"unknown provider {provider!r}; allowed: {', '.join((*PROVIDERS, *PREFERENCES))}")
+        module, name = PROVIDERS[provider]
     runner = getattr(importlib.import_module(module), name)
     return cast(Runner, runner.open(artifact, threads=threads, provider=provider))

@@ -6,7 +6,9 @@ what the session itself says, never what was asked.
 
 from __future__ import annotations
 
-from functools import partial
+import importlib.metadata
+import warnings
+from functools import cache, partial
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +21,11 @@ from toolkit.spec import Array, Arrays
 
 # the word a user types -> ONNX Runtime's name of the execution provider
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# both bring the package `onnxruntime`, and the one installed last has overwritten files of the other
+PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+CLASH = (
+    "onnxruntime and onnxruntime-gpu overwrite each other; pip uninstall both, then install one extra: [cpu] or [gpu]"
+)
 # fusions of the runtime that make a graph slower. On the CPU a sum and its layer norm take 27 microseconds as one
 # kernel and 11 apart (13 x 384 values, 1.32): whole INT8 runs were 10 to 17 % faster without, fp32 runs the same.
 LEFT_OUT = {"cpu": ["SkipLayerNormFusion"], "cuda": []}
@@ -37,6 +44,7 @@ class OnnxRunner:
         optimized: bool = True,
     ) -> None:
         ort = require("onnxruntime", extra="cpu")
+        check_packages()
         if provider not in PROVIDERS:
             raise InputError(f"unknown provider {provider!r}; allowed: {', '.join(PROVIDERS)}")
         if PROVIDERS[provider] not in ort.get_available_providers():
@@ -109,3 +117,24 @@ class OnnxRunner:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@cache
+def installed_packages() -> tuple[str, ...]:
+    """Which distributions of ONNX Runtime are installed here; one is as it should be."""
+    return tuple(name for name in PACKAGES if _is_installed(name))
+
+
+@cache
+def check_packages() -> None:
+    """Warn once a process when two distributions of ONNX Runtime lie over one another."""
+    if len(installed_packages()) > 1:
+        warnings.warn(CLASH, RuntimeWarning, stacklevel=3)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -57,11 +57,14 @@ def load_served(folder: Path | str, *, task: str | None = None, settings: Settin
     artifact = load_artifact(folder)
     require_signature(artifact)
     check_servable(artifact, task=task)
-    stored = stored_cost(artifact, settings)
+    stored = stored_cost(artifact, settings) if settings.provider == "cpu" else None  # it is of a processor
     moved_is_known = stored is not None and stored.neighbours is not None and stored.neighbours.harmless
     together = settings.batching == "always" or (settings.batching == "auto" and moved_is_known)
-    predictor = Predictor.load(artifact, threads=settings.threads, batch_size=BATCH_SIZE if together else None)
-    curve = stored or measure_cost(predictor, digest=artifact.digest, threads=settings.threads, largest=MEASURED_ROWS)
+    predictor = Predictor.load(
+        artifact, threads=settings.threads, provider=settings.provider, batch_size=BATCH_SIZE if together else None
+    )
+    largest = MEASURED_ROWS if settings.provider == "cpu" else settings.max_batch  # a GPU is asked for its many rows
+    curve = stored or measure_cost(predictor, digest=artifact.digest, threads=settings.threads, largest=largest)
     source = "toolkit bench" if stored else "when this server started"
     served = Served(predictor, artifact, settings, decide_batching(predictor, curve, settings, source=source))
     warm(served)

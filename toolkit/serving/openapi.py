@@ -189,7 +189,7 @@ def _schemas(served: Served) -> Schema:
     outputs = {"type": "array", "minItems": 1, "maxItems": len(OUTPUTS), "items": _object(output)}
     return {
         "Input": _input(served),
-        "Answer": _object({"model": _object(identity), "predictions": rows}),
+        "Answer": _object({"model": _object(identity | _device(served, words)), "predictions": rows}),
         "Problem": _object(problem, optional=("errors",)),
         # more may be said of a model in time, so other members are allowed
         "Model": _object(model) | {"additionalProperties": True},
@@ -205,6 +205,11 @@ def _schemas(served: Served) -> Schema:
             optional=("id",),
         ),
     }  # fmt: skip
+
+
+def _device(served: Served, words: Schema) -> dict[str, Schema]:
+    """An answer says what computed it where that is not simply the CPU."""
+    return {} if served.settings.provider == "cpu" else {"provider": words}
 
 
 def _input(served: Served) -> Schema:

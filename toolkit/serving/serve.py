@@ -72,7 +72,9 @@ class Launch:
     environment: dict[str, str]
 
 
-def prepare(target: str | Path, *, host: str, port: int, threads: int, access: Access = OPEN) -> Launch:
+def prepare(
+    target: str | Path, *, host: str, port: int, threads: int, provider: str = "cpu", access: Access = OPEN
+) -> Launch:
     """The command that serves `target`, an artifact folder, the folder of a bento, or a bento's tag.
 
     Raises `InputError` when it is none of them or `access` names files that cannot be used, `ArtifactError` when
@@ -81,6 +83,8 @@ def prepare(target: str | Path, *, host: str, port: int, threads: int, access: A
     require("bentoml", extra="serve")
     access.check()
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True", variable("threads"): str(threads)}
+    if provider != "cpu":  # else what the environment says holds, as in a container
+        environment[variable("provider")] = provider
     # BentoML sets it for its workers; one from outside would make two servers share their metrics
     environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
     folder = Path(target).expanduser()
@@ -109,10 +113,11 @@ def prepare(target: str | Path, *, host: str, port: int, threads: int, access: A
 
 
 def serve(
-    target: str | Path, *, host: str = LOOPBACK, port: int = 3000, threads: int = 1, access: Access = OPEN
-) -> NoReturn:
+    target: str | Path, *, host: str = LOOPBACK, port: int = 3000, threads: int = 1, provider: str = "cpu",
+    access: Access = OPEN,
+) -> NoReturn:  # fmt: skip
     """Become the server of `target`; raises as `prepare` does, and never returns."""
-    launch = prepare(target, host=host, port=port, threads=threads, access=access)
+    launch = prepare(target, host=host, port=port, threads=threads, provider=provider, access=access)
     os.execvpe(launch.command[0], launch.command, launch.environment)
 
 

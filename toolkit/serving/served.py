@@ -53,7 +53,13 @@ class Served:
             predictions = _ranked(scores[:, -1], top)
         else:
             predictions = _labelled(scores, self.spec.labels, top)
-        return {"model": self.identity, "predictions": predictions}
+        return {"model": {**self.identity, **self.device()}, "predictions": predictions}
+
+    def device(self) -> dict[str, str]:
+        """Where a GPU may answer, what does: it is TensorRT, CUDA or what was allowed, and may change while serving."""
+        if self.settings.provider == "cpu":
+            return {}
+        return {"provider": str(self.predictor.runner.facts()["provider"])}
 
     def examples(self, inputs: Any) -> list[Any]:
         """Raw examples for the encoder; raises `Problem` 422."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toolkit.errors import InputError
+from toolkit.runners import PREFERENCES, PROVIDERS
 
 BATCHING = ("auto", "off", "always")
 
@@ -21,6 +22,7 @@ BATCHING = ("auto", "off", "always")
 class Settings:
     """Limits of one server process; the numbers are positive.
 
+    `provider` is what runs the model: cpu, cuda, tensorrt, or a preference: gpu (TensorRT, then CUDA), gpu-or-cpu.
     `threads` is what one run may use inside the runtime, `concurrency` how many runs there are at
     once, `queue` how many requests may wait for one. `body_seconds` is how long a body may take to
     arrive, `timeout_seconds` how long an answer may take from then on, waiting included.
@@ -34,6 +36,7 @@ class Settings:
     but goes on answering for `drain_seconds`, so that whoever sends it requests can look elsewhere.
     """
 
+    provider: str = "cpu"
     threads: int = 1
     concurrency: int = 1
     queue: int = 64
@@ -53,6 +56,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.batching not in BATCHING:
             raise InputError(f"{variable('batching')} is {self.batching!r}; allowed: {', '.join(BATCHING)}")
+        if self.provider not in (allowed := (*PROVIDERS, *PREFERENCES)):
+            raise InputError(f"{variable('provider')} is {self.provider!r}; allowed: {', '.join(allowed)}")
         for name, value in asdict(self).items():
             if isinstance(value, str):
                 continue
