@@ -63,6 +63,7 @@ def command(
     from toolkit.compress.gpu_precision import CALIBRATED, Request, write_in_precision
     from toolkit.engines.flags import Flags
     from toolkit.errors import RecipeError
+    from toolkit.judge.words import describe_quality
     from toolkit.lineage import digest_of
     from toolkit.staging import staged
 
@@ -83,10 +84,17 @@ def command(
             artifact, partial, request, train=train, validation=validation, name=out.name, progress=progress
         )
         engine = None if no_engine else build_here(made, artifact, data, max_drop=max_drop, progress=progress)
+        if engine is None:
+            quality = judge_graph(made, artifact, data, max_drop=max_drop)
+        else:
+            quality = engine.pop("quality", None)
     step = made.core.steps[-1].settings
     terminal.say(f"{out}: {precision}, {made.size_bytes / 1e6:.1f} MB, was {artifact.size_bytes / 1e6:.1f} MB")
     for words in describe_step(step):
         terminal.say(words)
+    if quality is not None:
+        for words in describe_quality(quality):
+            terminal.say(words)
     if engine is None:
         terminal.say("no engine: the machine that serves it with --provider gpu builds one beside its work")
     else:
@@ -94,7 +102,10 @@ def command(
             f"engine: {engine['bytes'] / 1e6:.1f} MB in {engine['seconds']:.0f} s, logits within "
             f"{engine['largest_difference']:.1e} of ONNX Runtime's; {engine['folder']}"
         )
-    terminal.emit({"folder": str(out), "build": dict(step), "engine": engine}, as_json=as_json)
+    document = {"folder": str(out), "build": dict(step), "engine": engine}
+    if quality is not None:
+        document["quality"] = quality.to_json()
+    terminal.emit(document, as_json=as_json)
     terminal.say(f"next: toolkit verify {folder} {out} --data {reference or 'DATA'} --tensorrt")
     return 0
 
@@ -128,10 +139,27 @@ def build_here(
         if data is not None:
             after = Predictor(made.encoder(), fresh.runner, made.spec, temperature=made.core.temperature)
             quality = _judge(reference, after, data, max_drop=max_drop)
-            fresh.facts["quality"] = quality.to_json()
             if quality.failed:
                 raise GateError(f"the engine was built and is not kept: {quality.verdict.words}")
-    return {**fresh.facts, "folder": str(fresh.keep())}
+        kept = {**fresh.facts, "folder": str(fresh.keep())}
+    return kept if data is None else {**kept, "quality": quality}
+
+
+def judge_graph(made: Artifact, reference: Artifact, data: Data | None, *, max_drop: float) -> Quality | None:
+    """What the precision costs, by ONNX Runtime on the CPU; None without data, and for bf16, which it does not run.
+
+    Raises `GateError` for what loses more than `max_drop`: no engine of such a graph would be kept either.
+    """
+    from toolkit.errors import GateError
+    from toolkit.predictor import Predictor
+
+    if data is None or made.core.precision == "bf16":
+        return None
+    with Predictor.load(made) as after:
+        quality = _judge(reference, after, data, max_drop=max_drop)
+    if quality.failed:
+        raise GateError(f"in {made.core.precision} the model is not as good: {quality.verdict.words}")
+    return quality
 
 
 def _judge(reference: Artifact, after: Any, data: Data, *, max_drop: float) -> Quality:

@@ -102,5 +102,16 @@ def _to_half(model: bytes, keep_float: Sequence[str], float_operators: Sequence[
         logger.setLevel(level)
     if stored and not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in made.graph.initializer):
         raise InputError("nothing to store in fp16: the graph has no float weights outside norms")
+    _drop_repeated_casts(made.graph)
     wrapper.ONNXModel(made).topological_sort()  # its casts stand at the end
     return made
+
+
+def _drop_repeated_casts(graph: Any) -> None:
+    """The converter writes the cast of a value once for each of several nodes that read it in float."""
+    seen: set[tuple[str, str]] = set()
+    for node in [node for node in graph.node if node.op_type == "Cast"]:
+        cast = (node.input[0], node.output[0])
+        if cast in seen:
+            graph.node.remove(node)
+        seen.add(cast)
