@@ -95,6 +95,8 @@ def _words(results: Mapping[str, Any]) -> str:
         f"p99 is within {plan['objective_ms']:g} ms with 99 % confidence and 99.9 % success; a step at which that was "
         f"not shown is marked *. Time of the small model, exported = 1 (95 %): {'; '.join(said) or 'not measured'}."
         + (price if plan["price_per_hour"] is not None else "")
+        + " Least success is of all rungs, steps and scenarios; LoadGen's offline one offers all at once, and a server "
+        + "with an objective refuses what it would answer too late."
         + f" Recommenders are judged by AUC. {results['seconds'] / 60:.0f} minutes."
     )
 
