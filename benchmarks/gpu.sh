@@ -30,6 +30,8 @@ grep -v -E '^(torch|onnxruntime)==' constraints.txt > .venv-gpu/constraints.txt
 # TensorRT is a shell on PyPI that fetches from NVIDIA; without it the rows of TensorRT say that it is absent
 .venv-gpu/bin/pip install --quiet "${from[@]}" --constraint .venv-gpu/constraints.txt --editable '.[tensorrt]' \
   || echo "make gpu: TensorRT cannot be installed here; its rows will say so" >&2
+.venv-gpu/bin/pip install --quiet "${from[@]}" --constraint .venv-gpu/constraints.txt --editable '.[tensorrt-rtx]' \
+  || echo "make gpu: the TensorRT-RTX plugin cannot be installed here; its row will say so" >&2
 # the tests hide GPUs unless one is named
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0}
 .venv-gpu/bin/python -m pytest -rs tests/engines tests/runners

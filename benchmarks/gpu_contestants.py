@@ -26,6 +26,7 @@ from toolkit.runners import open_runner
 from toolkit.runners.cuda import CudaRunner
 from toolkit.runners.fresh_engine import build_engine_of
 from toolkit.runners.tensorrt import TensorRTRunner
+from toolkit.runners.tensorrt_rtx import RtxRunner
 from toolkit.spec import Array, Arrays, Spec
 
 # what is written by `toolkit build` for a contestant, by its name; int8 and fp8 with the products that TREC keeps
@@ -139,7 +140,7 @@ class TorchContestant:
 class RunnerContestant:
     """One of the toolkit's own runners."""
 
-    def __init__(self, runner: CudaRunner | TensorRTRunner) -> None:
+    def __init__(self, runner: CudaRunner | RtxRunner | TensorRTRunner) -> None:
         self._runner = runner
 
     def run(self, arrays: Arrays) -> Array:
@@ -164,7 +165,8 @@ class Opened:
 
 
 EAGER16, FP16_CUDA = "eager fp16", "ONNX Runtime CUDA fp16"
-OURS = ("ONNX Runtime CUDA fp32", FP16_CUDA, "TensorRT fp16", "TensorRT int8", "TensorRT fp8")
+RTX = "TensorRT-RTX fp16"
+OURS = ("ONNX Runtime CUDA fp32", FP16_CUDA, "TensorRT fp16", "TensorRT int8", "TensorRT fp8", RTX)
 
 
 def open_all(came: Artifact, exported: Artifact, data: Data, folder: Path, stack: ExitStack) -> Opened:
@@ -190,6 +192,7 @@ def makers(
     yield "CUDA graphs fp16", lambda: TorchContestant(classifier, half=True, captured=True)
     yield OURS[0], lambda: _ours(stack, open_runner(exported, provider="cuda"))
     yield FP16_CUDA, lambda: _ours(stack, open_runner(_built(exported, data, folder, "fp16"), provider="cuda"))
+    yield RTX, lambda: _ours(stack, open_runner(_built(exported, data, folder, "fp16"), provider="tensorrt-rtx"))
     for precision in BUILT:
         yield (
             f"TensorRT {precision}",

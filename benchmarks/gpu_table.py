@@ -18,6 +18,7 @@ ROWS: tuple[tuple[str, str | None], ...] = (
     ("TensorRT, int8", "TensorRT int8"),
     ("TensorRT, fp8", "TensorRT fp8"),
     ("TensorRT, 2:4 sparse weights", "TensorRT fp16, 2:4"),
+    ("TensorRT-RTX plugin of ONNX Runtime", "TensorRT-RTX fp16"),
     ("`toolkit build`: precision in the graph, shapes, engine cache", None),
     ("`toolkit serve --provider gpu`: fallback, building beside, switching", None),
     ("`toolkit optimize --device cuda`", None),

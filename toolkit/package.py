@@ -64,8 +64,9 @@ MODULES = ("__init__.py", "py.typed", "errors.py", "spec.py", "lineage.py", "rou
            "sealing.py", "wire_format.py", "onnx_messages.py", "graph_policy.py", "signing.py", "progress.py",
            "artifact.py", "predictor.py", "cascade.py", "machine.py", "encoders", "engines", "runners/__init__.py",
            "runners/cancel.py", "runners/onnx.py", "runners/cascade.py", "runners/cuda.py", "runners/tensorrt.py",
-           "runners/fresh_engine.py", "runners/preference.py", "runners/switching.py", "measure/__init__.py",
-           "measure/cost.py", "staging.py", "judge/__init__.py", "judge/statistics.py", "serving")  # fmt: skip
+           "runners/tensorrt_rtx.py", "runners/fresh_engine.py", "runners/preference.py", "runners/switching.py",
+           "measure/__init__.py", "measure/cost.py", "staging.py", "judge/__init__.py", "judge/statistics.py",
+           "serving")  # fmt: skip
 LEFT_OUT = ("serving/serve.py", "serving/key_file.py")  # for whoever starts a server; a bento is started
 REPORT = "report.json"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")

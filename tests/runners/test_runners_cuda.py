@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from pathlib import Path
 
@@ -10,11 +11,14 @@ import onnxruntime
 import pytest
 from small_classifiers import TEXTS, make_classifier
 
+from toolkit.engines.order import Order
 from toolkit.errors import ArtifactError, InputError
 from toolkit.export.onnx import export
+from toolkit.runners import open_runner
 from toolkit.runners.cancel import Cancel, Cancelled
 from toolkit.runners.cuda import HEAVY, MOST_SHAPES, CudaRunner, placement
 from toolkit.runners.onnx import OnnxRunner
+from toolkit.runners.tensorrt_rtx import shapes_of
 
 CLASSIFIER = make_classifier("transformer")
 ARRAYS = CLASSIFIER.encoder.encode(TEXTS)
@@ -102,6 +106,17 @@ def test_no_model_and_no_provider_are_said_in_one_line() -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(InputError, match=r"no CUDAExecutionProvider .*\[gpu\]"):
             CudaRunner(b"not a model")
+
+
+def test_the_plugin_of_tensorrt_rtx_is_told_the_shapes_and_refused_without_it(tmp_path: Path) -> None:
+    artifact, _ = export(CLASSIFIER, tmp_path / "onnx", examples=TEXTS)
+    shapes = shapes_of(Order.of(artifact))
+    assert set(shapes) == {"nv_profile_min_shapes", "nv_profile_opt_shapes", "nv_profile_max_shapes"}
+    assert shapes["nv_profile_min_shapes"] == "input_ids:1x1;attention_mask:1x1"
+    assert shapes["nv_profile_max_shapes"].startswith("input_ids:256x")
+    if importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx") is None:
+        with pytest.raises(InputError, match=r"\[tensorrt-rtx\]"):
+            open_runner(artifact, provider="tensorrt-rtx")
 
 
 def test_of_two_distributions_of_onnx_runtime_the_first_import_warns(

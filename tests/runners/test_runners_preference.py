@@ -77,4 +77,4 @@ def test_on_this_machine_only_leave_makes_it_the_cpu(artifact: Artifact) -> None
 def test_orders_go_from_the_fastest_and_only_one_ends_on_the_cpu() -> None:
     assert tuple(PREFERENCES) == KNOWN
     assert PREFERENCES == {"gpu": ("tensorrt", "cuda"), "gpu-or-cpu": ("tensorrt", "cuda", "cpu")}
-    assert set(PREFERENCES["gpu-or-cpu"]) == set(PROVIDERS)
+    assert set(PREFERENCES["gpu-or-cpu"]) == set(PROVIDERS) - {"tensorrt-rtx"}, "which nobody has seen run yet"

@@ -140,6 +140,7 @@ def test_where_the_cpu_was_only_allowed_the_answer_says_what_computed_it(artifac
 
 
 def test_an_unknown_provider_is_refused_by_its_variable() -> None:
-    with pytest.raises(InputError, match=r"TOOLKIT_PROVIDER is 'npu'; allowed: cpu, cuda, tensorrt, gpu, gpu-or-cpu"):
+    known = "cpu, cuda, tensorrt, tensorrt-rtx, gpu, gpu-or-cpu"
+    with pytest.raises(InputError, match=f"TOOLKIT_PROVIDER is 'npu'; allowed: {known}"):
         settings_from({"TOOLKIT_PROVIDER": "npu"})
     assert settings_from({"TOOLKIT_PROVIDER": "gpu"}).provider == "gpu"

@@ -8,6 +8,7 @@ import click
 
 from toolkit.commands.options import threads_option
 
+PROVIDERS = ["cpu", "cuda", "tensorrt", "tensorrt-rtx", "gpu", "gpu-or-cpu"]
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -16,8 +17,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @threads_option
-@click.option("--provider", type=click.Choice(["cpu", "cuda", "tensorrt", "gpu", "gpu-or-cpu"]), default="cpu",
-              show_default=True, help="What runs it; gpu: TensorRT where an engine fits, else CUDA while one is built "
+@click.option("--provider", type=click.Choice(PROVIDERS), default="cpu", show_default=True,
+              help="What runs it; gpu: TensorRT where an engine fits, else CUDA while one is built "
               "beside; gpu-or-cpu: and the CPU where there is no GPU.")  # fmt: skip
 @click.option("--keys", type=FILE, help="File of API keys (toolkit key add); only their holders may ask.")
 @click.option("--tls-cert", type=FILE, help="Certificate (chain) in PEM: HTTPS by TLS 1.3; with --tls-key.")

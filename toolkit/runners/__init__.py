@@ -24,6 +24,7 @@ PROVIDERS = {
     "cpu": FORMATS["onnx"],
     "cuda": ("toolkit.runners.cuda", "CudaRunner"),
     "tensorrt": ("toolkit.runners.tensorrt", "TensorRTRunner"),
+    "tensorrt-rtx": ("toolkit.runners.tensorrt_rtx", "RtxRunner"),
 }
 PREFERENCES = ("gpu", "gpu-or-cpu")  # see `preference`
 

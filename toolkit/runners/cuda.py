@@ -13,6 +13,8 @@ Source: ONNX Runtime, "I/O Binding", "CUDA Execution Provider: Using CUDA Graphs
 
 from __future__ import annotations
 
+import contextlib
+import io
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -23,6 +25,7 @@ import numpy as np
 
 from toolkit.artifact import Artifact
 from toolkit.engines.cuda import Stream
+from toolkit.engines.gpu import describe_gpu
 from toolkit.errors import ArtifactError, InputError, require
 from toolkit.graph_policy import check_graph
 from toolkit.runners.cancel import Cancel
@@ -38,6 +41,7 @@ HEAVY = (
 # a record of where nodes went, and the entry that tells captured graphs apart
 RECORD_ENTRY, GRAPH_ENTRY = "session.record_ep_graph_assignment_info", "gpu_graph_id"
 NO_GRAPH = "-1"
+LIBRARIES = "CUDA 13 or cuDNN 9 is not found: pip install 'serving-toolkit[gpu]' brings both"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class CudaRunner:
         if provider not in ort.get_available_providers():
             available = ", ".join(ort.get_available_providers())
             raise InputError(f"this ONNX Runtime has no {provider} (it has {available}); it comes with the extra [gpu]")
+        if device == "cuda":
+            describe_gpu()  # a driver that does not answer is said as such, before ONNX Runtime takes the CPU for it
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+                ort.preload_dlls()  # CUDA and cuDNN as they lie in wheels, where no loader looks
         self._ort, self._device, self._lock = ort, device, threading.Lock()
         self._session, self._graphs = self._open(model, threads, provider, graphs=graphs and device == "cuda")
         self._inputs = [declared.name for declared in self._session.get_inputs()]
@@ -77,7 +85,7 @@ class CudaRunner:
         placed = placement(self._session)
         given = self._session.get_providers()[0]
         if given != provider:
-            raise InputError(f"{provider} was asked and {given} was given; look at the driver: toolkit doctor")
+            raise InputError(f"{provider} was asked and {given} was given; {LIBRARIES}")
         if device == "cuda" and (heavy := sorted(set(placed.get(PROVIDERS["cpu"], ())) & set(HEAVY))):
             raise InputError(f"ONNX Runtime put {', '.join(heavy)} on the CPU although {provider} was asked")
         self._facts = {
