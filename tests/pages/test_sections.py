@@ -207,6 +207,22 @@ def test_what_bench_may_add_is_shown(take: Take, models: dict[str, Artifact], tm
     assert scenario.rows == (("same", "offline", "4,096", "812", "yes", "100.0 %", "VALID"),)
 
 
+def test_what_no_server_takes_has_its_reason_and_no_command(
+    take: Take, models: dict[str, Artifact], tmp_path: Path
+) -> None:
+    served, other = bench([models["baseline"], models["same"]], (3.1, 1.2)).artifacts
+    kept = {name: value for name, value in other.items() if name not in ("open", "peak")}
+    rungs = {name: rung for name, rung in other["rungs"].items() if name != "http"}
+    never = {**kept, "rungs": rungs, "not_served": "safetensors is not served; run toolkit export first"}
+    file = replace(bench([models["baseline"], models["same"]], (3.1, 1.2)), artifacts=(served, never))
+    write_bench(tmp_path / "never.json", file)
+    found = sections(take("baseline", "same", bench=tmp_path / "never.json"))
+    for anchor in ("ladder", "goodput"):
+        (missing,) = found[anchor].missing
+        assert missing.words == ("same was not asked over HTTP: safetensors is not served; run toolkit export first.")
+        assert not missing.command
+
+
 def test_a_peak_that_was_not_found_says_why(take: Take, models: dict[str, Artifact], tmp_path: Path) -> None:
     file = bench([models["same"]], (1.2,), load=False)
     peak = {"objective_ms": 100.0, "limit": "the generator, which was late itself", "probes": []}

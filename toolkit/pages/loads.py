@@ -9,7 +9,7 @@ from typing import Any
 from toolkit.pages import plots
 from toolkit.pages.content import Missing, Part, Section, columns, figure, percent, short, table_of
 from toolkit.pages.gather import Gathered, Subject
-from toolkit.pages.timing import names_of, unmeasured
+from toolkit.pages.timing import names_of, unmeasured, unserved
 
 HOLDS = {True: "held", False: "missed", None: "too few to tell"}
 
@@ -18,8 +18,8 @@ def show_goodput(gathered: Gathered) -> Section:
     """Right answers within the objective against what was offered, with the peak."""
     title, anchor = "Goodput against offered load", "goodput"
     loaded = [s for s in gathered.subjects if s.entry.get("open")]
-    left = [s.name for s in gathered.subjects if not s.entry.get("open")]
-    missing = [unmeasured(gathered, left, "no open load was offered", "--ladder")] if left else []
+    left = [s for s in gathered.subjects if not s.entry.get("open")]
+    missing = list(unserved(gathered, left, "no open load was offered"))
     missing += [Missing(words) for s in gathered.subjects if (words := _no_peak(s))]
     if not loaded:
         return Section(anchor, title, missing=tuple(missing))
@@ -90,7 +90,9 @@ def show_scenarios(gathered: Gathered) -> Section:
         return Section(
             anchor, title, missing=(unmeasured(gathered, names_of(gathered), words, "--scenario", "single_stream"),)
         )
-    keys = list(dict.fromkeys(key for _, _, at in found for key, value in at.items() if _is_plain(value)))
+    keys = list(
+        dict.fromkeys(key for _, _, at in found for key, value in at.items() if _is_plain(value) and key != "scenario")
+    )
     rows = [
         (s.name, scenario.replace("_", " "), *(_cell(key, at.get(key)) for key in keys)) for s, scenario, at in found
     ]

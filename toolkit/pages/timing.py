@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from toolkit.pages import plots
 from toolkit.pages.commands_to_run import bench_command
-from toolkit.pages.content import DASH, Missing, Part, Section, Table, columns, figure, join_names, percent, table_of
+from toolkit.pages.content import (
+    DASH,
+    Missing,
+    Part,
+    Section,
+    Table,
+    columns,
+    figure,
+    join_names,
+    percent,
+    short,
+    table_of,
+)
 from toolkit.pages.gather import Gathered, Subject
 from toolkit.pages.ratios import RUNG_WORDS, all_ratios
 
@@ -42,9 +54,8 @@ def show_ladder(gathered: Gathered) -> Section:
     tables = [table_of("Every rung; a percentile with fewer than ten samples beyond it is a dash", heads, rows)]
     if ratios := _ratios(gathered):
         tables.append(ratios)
-    missing_here: tuple[Missing, ...] = ()
-    if left := [subject.name for subject, _ in found if not subject.rung("http")]:
-        missing_here = (unmeasured(gathered, left, "no rung over HTTP was measured", "--ladder"),)
+    left = [subject for subject, _ in found if not subject.rung("http")]
+    missing_here = unserved(gathered, left, "no rung over HTTP was measured")
     drawn = [
         plots.LadderRow(
             s.name, tuple(plots.RungTime(rung_words(rung), at.get("p50_ms"), at.get("p99_ms")) for rung, at in rungs)
@@ -95,6 +106,14 @@ def unmeasured(gathered: Gathered, names: list[str], words: str, *more: str) -> 
     else:
         sentence = f"Of {join_names(names, 3)} {words}."
     return Missing(sentence, bench_command(gathered.subjects, *more))
+
+
+def unserved(gathered: Gathered, left: Sequence[Subject], words: str) -> tuple[Missing, ...]:
+    """What is missing of those that no server was asked for: a command for whom it would help, a reason for others."""
+    never = [subject for subject in left if subject.entry.get("not_served")]
+    could = [subject.name for subject in left if subject not in never]
+    told = [Missing(f"{short(one.name)} was not asked over HTTP: {one.entry['not_served']}.") for one in never]
+    return (*((unmeasured(gathered, could, words, "--ladder"),) if could else ()), *told)
 
 
 def names_of(gathered: Gathered) -> list[str]:
