@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from serving.small_models import TEXTS, image_artifact, recommender_artifact, te
 from benchmarks.engines import Buildah, EngineError, Layer, layers_of
 from benchmarks.image import check_budget
 from toolkit.artifact import Artifact
-from toolkit.package import Packaged, package
+from toolkit.package import Packaged, package, pinned_requirements
 from toolkit.serving.contained import WORKER, choose_service
 from toolkit.serving.serve import free_port
 
@@ -174,6 +176,28 @@ def test_the_dockerfile_is_what_the_head_says() -> None:
     assert "--only-binary :all:" in text
     assert '! /opt/venv/bin/python -c "import torch"' in text
     assert text.rstrip().endswith('CMD ["python", "-m", "toolkit.serving.contained", "/bento", "0.0.0.0", "3000"]')
+
+
+def test_the_target_gpu_swaps_the_runtime_for_the_same_version_with_cuda(tmp_path: Path) -> None:
+    """Its line is run on the very requirements that a bento has."""
+    text = (ROOT / "Dockerfile").read_text()
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)
+    assert [name for _, name in stages] == ["gpu-python", "gpu-build", "gpu", "build"], "the last one is for CPUs"
+    assert "TOOLKIT_PROVIDER=gpu" in text
+    (line,) = re.findall(r"^RUN (sed .*)$", text, re.MULTILINE)
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(pinned_requirements()) + "\n")
+    before = requirements.read_text()
+    done = subprocess.run(["bash", "-ec", line.replace("/tmp/requirements.txt", str(requirements))], check=False)
+    assert done.returncode == 0
+    version = importlib.metadata.version("onnxruntime")
+    assert requirements.read_text() == before.replace(f"onnxruntime=={version}", f"onnxruntime-gpu=={version}")
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert pinned["onnxruntime"] == pinned["onnxruntime-gpu"], "one line that exists for both"
+    requirements.write_text("numpy==2.4.6\n")
+    assert subprocess.run(
+        ["bash", "-ec", line.replace("/tmp/requirements.txt", str(requirements))], check=False
+    ).returncode
 
 
 @pytest.mark.skipif(shutil.which("buildah") is None or os.geteuid() != 0, reason="needs buildah and root")
