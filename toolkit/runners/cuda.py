@@ -29,7 +29,7 @@ from toolkit.engines.gpu import describe_gpu
 from toolkit.errors import ArtifactError, InputError, require
 from toolkit.graph_policy import check_graph
 from toolkit.runners.cancel import Cancel
-from toolkit.runners.onnx import PROVIDERS, check_packages
+from toolkit.runners.onnx import LEFT_OUT, PROVIDERS, check_packages
 from toolkit.spec import Array, Arrays
 
 MOST_SHAPES = 32
@@ -180,7 +180,10 @@ class CudaRunner:
         options.add_session_config_entry(RECORD_ENTRY, "1")
         chosen = {"enable_cuda_graph": "1" if graphs else "0", "use_tf32": "0"} if provider == PROVIDERS["cuda"] else {}
         try:
-            return ort.InferenceSession(model, options, providers=[(provider, chosen)]), graphs
+            session = ort.InferenceSession(
+                model, options, providers=[(provider, chosen)], disabled_optimizers=LEFT_OUT[self._device]
+            )
+            return session, graphs
         except Exception as error:  # the runtime raises a dozen kinds of its own
             if graphs:
                 return self._open(model, threads, provider, graphs=False)

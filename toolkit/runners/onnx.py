@@ -28,7 +28,9 @@ CLASH = (
 )
 # fusions of the runtime that make a graph slower. On the CPU a sum and its layer norm take 27 microseconds as one
 # kernel and 11 apart (13 x 384 values, 1.32): whole INT8 runs were 10 to 17 % faster without, fp32 runs the same.
-LEFT_OUT = {"cpu": ["SkipLayerNormFusion"], "cuda": []}
+# WeightBiasQuantization takes the bias of a product of 8-bit floats for one of integers: an fp8 cnn kept 24 % of 98 %
+# accuracy with it, and all without (1.31); our own INT8 graphs have their biases in 32 bits already
+LEFT_OUT = {"cpu": ["SkipLayerNormFusion", "WeightBiasQuantization"], "cuda": ["WeightBiasQuantization"]}
 
 
 class OnnxRunner:
