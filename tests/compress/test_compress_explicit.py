@@ -116,10 +116,13 @@ def test_nothing_to_quantize_is_said() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_convolution_with_a_bias_is_run_as_it_is_written(kind: str, tmp_path: Path) -> None:
-    """ONNX Runtime's optimizer takes the bias beside 8-bit floats for one beside integers: that is left out."""
+    """An optimizer of ONNX Runtime counts biases in steps that overflow fp16: that is left out."""
     classifier = make_classifier("cnn")
     exported, _ = export(classifier, tmp_path / "onnx", examples=PICTURES)
     graph = prepare_graph(exported.read("model.onnx"))
+    biases = {node.input[2] for node in graph.graph.node if node.op_type == "Conv" and len(node.input) > 2}
+    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name in biases]:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 300, tensor.name))
     arrays = classifier.encoder.encode(PICTURES)
     ranges = measure_ranges(graph, [arrays], ["Conv", "Gemm"], method="minmax")
     largest = {name: float(np.abs(np.concatenate([np.ravel(v) for v in ranges[name].range_value])).max())

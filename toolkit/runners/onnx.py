@@ -28,8 +28,8 @@ CLASH = (
 )
 # fusions of the runtime that make a graph slower. On the CPU a sum and its layer norm take 27 microseconds as one
 # kernel and 11 apart (13 x 384 values, 1.32): whole INT8 runs were 10 to 17 % faster without, fp32 runs the same.
-# WeightBiasQuantization takes the bias of a product of 8-bit floats for one of integers: an fp8 cnn kept 24 % of 98 %
-# accuracy with it, and all without (1.31); our own INT8 graphs have their biases in 32 bits already
+# WeightBiasQuantization counts a bias in steps of two scales multiplied, in their own type: in fp16 that passes 65,504,
+# and an fp8 cnn of 97.8 % accuracy had 24 % (1.31). Our INT8 graphs for CPUs bring their biases in 32 bits
 LEFT_OUT = {"cpu": ["SkipLayerNormFusion", "WeightBiasQuantization"], "cuda": ["WeightBiasQuantization"]}
 
 
