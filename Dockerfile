@@ -17,7 +17,8 @@
 # Settings: TOOLKIT_THREADS, TOOLKIT_QUEUE, ... as shown at /v1/model.
 #
 # On a GPU: the target gpu, over NVIDIA's image of the CUDA libraries, with onnxruntime-gpu in place of onnxruntime
-# (the same version exists of both) and, with TENSORRT=1, TensorRT 11. Written, and not built yet where a GPU is.
+# (the same version exists of both) and, with TENSORRT=1, TensorRT 11. Built over a Debian without CUDA it answers on the
+# CPU where TOOLKIT_PROVIDER=gpu-or-cpu allows it, and else does not start and says why; on a GPU it has not run yet.
 #   docker build -f Dockerfile --target gpu -t trec-gpu "$(bentoml get trec:latest -o path)"
 #   docker run --rm --gpus all --read-only --tmpfs /tmp -p 127.0.0.1:3000:3000 trec-gpu
 ARG BASE=python:3.11-slim

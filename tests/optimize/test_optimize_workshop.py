@@ -176,3 +176,25 @@ def test_what_was_made_is_found_again(model_of: Callable[[str, str], Model], tmp
     assert [made.digest for made in again.made] == [made.digest for made in first.made]
     assert again.curve == first.curve
     assert "train" not in stages
+
+
+@pytest.mark.parametrize(("task", "kind"), [("image", "cnn"), ("text", "transformer")])
+def test_the_forms_for_a_gpu_are_written_judged_and_kept(
+    model_of: Callable[[str, str], Model], tmp_path: Path, task: str, kind: str
+) -> None:
+    """Timed on the CPU here, which says nothing of a GPU; that they are whole and answer is what it shows."""
+    model = model_of(task, kind)
+    workshop = Workshop(model.exported, model.data, tmp_path, seed=0, threads=1)
+    plan = Plan.of("quantize")
+    made = workshop.write_for_gpu(plan, "short", model.exported)
+    assert [one.form for one in made] == ["fp16", "int8", "fp8"]
+    for one in made:
+        artifact = load_artifact(tmp_path / one.folder)
+        assert artifact.core.precision == one.form
+        assert artifact.core.steps[-1].name == "build"
+        assert artifact.digest == one.digest
+        assert abs(one.score - workshop.reference[0].score) < 0.1
+    begun = [(tmp_path / one.folder / "artifact.json").stat().st_mtime_ns for one in made]
+    again = workshop.write_for_gpu(plan, "short", model.exported)
+    assert [one.digest for one in again] == [one.digest for one in made]
+    assert [(tmp_path / one.folder / "artifact.json").stat().st_mtime_ns for one in again] == begun, "made once"

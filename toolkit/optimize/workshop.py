@@ -152,7 +152,7 @@ class Workshop:
         )
         made = [self._weigh("fp32", exported)]
         if self.device != "cpu":
-            return Product(curve, (*made, *self._for_gpu(plan, effort, exported)))
+            return Product(curve, (*made, *self.write_for_gpu(plan, effort, exported)))
         kind = str((describe_net(classifier.net) if classifier else self.artifact.core.net or {}).get("kind", ""))
         try:
             small = self.stages.keep(
@@ -172,7 +172,7 @@ class Workshop:
             made += self._win_back(plan, effort, exported, classifier, made)
         return Product(curve, tuple(made))
 
-    def _for_gpu(self, plan: Plan, effort: str, exported: Artifact) -> list[Made]:
+    def write_for_gpu(self, plan: Plan, effort: str, exported: Artifact) -> list[Made]:
         """The precisions of a GPU that this file can be written in."""
         found = []
         for precision in GPU_FORMS:
