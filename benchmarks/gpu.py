@@ -29,11 +29,11 @@ import numpy as np
 
 import toolkit
 from benchmarks.cases import CASES, WORKPLACE, data_of, make_models
-from benchmarks.gpu_contestants import EAGER16, OURS, Contestant, open_all, products_milliseconds
+from benchmarks.gpu_contestants import EAGER16, OURS, Contestant, Opened, open_all, products_milliseconds
 from benchmarks.roles import CAME, EXPORTED
 from toolkit.artifact import Artifact
 from toolkit.classifier import load_classifier
-from toolkit.data import Data
+from toolkit.data import Data, Split
 from toolkit.engines.build import tensorrt_version
 from toolkit.engines.gpu import check_driver, describe_gpu, read_clocks
 from toolkit.errors import InputError
@@ -92,32 +92,42 @@ def measure_case(
     came: Artifact, exported: Artifact, data: Data, folder: Path, *, max_drop: float, rounds: int, repeats: int
 ) -> dict[str, Any]:
     """Open, judge and time every contestant of one model."""
-    encoder, test = exported.encoder(), data.split("test")
     with ExitStack() as stack:
         opened = open_all(came, exported, data, folder, stack)
-        names = list(opened.contestants)
-        logits = {name: answer(one, encoder, test.examples) for name, one in opened.contestants.items()}
-        quality = {}
-        for name in names:
-            judged = judge_logits(
-                logits["eager fp32"],
-                logits[name],
-                test.labels,
-                spec=exported.spec,
-                max_drop=max_drop,
-                split_name="test",
-            ).to_json()
-            quality[name] = {key: judged[key] for key in ("test", "difference", "flips", "verdict")}
-        shapes: dict[str, Sequence[Arrays]] = {
-            str(batch): [encoder.encode(_rows(test.examples, batch))] for batch in BATCHES
-        }
-        shapes[OWN] = [encoder.encode([example]) for example in test.examples[:64]]
-        timed = {shape: time_shape(opened.contestants, arrays, rounds, repeats) for shape, arrays in shapes.items()}
-        products = products_milliseconds(load_classifier(came), shapes[str(BATCHES[-1])][0])
-        facts = {name: one.facts() for name, one in opened.contestants.items()}
+        largest = exported.encoder().encode(_rows(data.split("test").examples, BATCHES[-1]))
+        products = products_milliseconds(load_classifier(came), largest)
+        return measure_opened(
+            opened,
+            exported,
+            data.split("test"),
+            products_ms=products,
+            max_drop=max_drop,
+            rounds=rounds,
+            repeats=repeats,
+        )
+
+
+def measure_opened(
+    opened: Opened, exported: Artifact, test: Split, *, products_ms: float, max_drop: float, rounds: int, repeats: int
+) -> dict[str, Any]:
+    """Judge all against the first, and time them in turns at every shape."""
+    encoder, names = exported.encoder(), list(opened.contestants)
+    logits = {name: answer(one, encoder, test.examples) for name, one in opened.contestants.items()}
+    quality = {}
+    for name in names:
+        judged = judge_logits(
+            logits[names[0]], logits[name], test.labels, spec=exported.spec, max_drop=max_drop, split_name="test"
+        ).to_json()
+        quality[name] = {key: judged[key] for key in ("test", "difference", "flips", "verdict")}
+    shapes: dict[str, Sequence[Arrays]] = {
+        str(batch): [encoder.encode(_rows(test.examples, batch))] for batch in BATCHES
+    }
+    shapes[OWN] = [encoder.encode([example]) for example in test.examples[:64]]
+    timed = {shape: time_shape(opened.contestants, arrays, rounds, repeats) for shape, arrays in shapes.items()}
     return {
-        "rows": len(test), "contestants": names, "absent": dict(opened.absent), "facts": facts, "quality": quality,
-        "timed": timed, "products_ms": products, "bars": bars(timed, products),
+        "rows": len(test), "contestants": names, "absent": dict(opened.absent), "quality": quality, "timed": timed,
+        "facts": {name: one.facts() for name, one in opened.contestants.items()}, "products_ms": products_ms,
+        "bars": bars(timed, products_ms),
     }  # fmt: skip
 
 
@@ -231,8 +241,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def _flips(quality: Mapping[str, Any]) -> str:
-    flips = quality["flips"]
-    return str(flips.get("count", flips.get("changed", "")) if isinstance(flips, dict) else flips)
+    return str(quality["flips"]["count"])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_models import held_out, make_artifact
 
-from benchmarks.gpu import BATCHES, OWN, bars
+from benchmarks.gpu import AGAIN, BATCHES, OWN, bars, measure_opened, show
+from benchmarks.gpu_contestants import Opened, RunnerContestant
 from benchmarks.gpu_table import MEASURED, UNMEASURED, WRITTEN, gpu_table, states
+from toolkit.runners.cuda import CudaRunner
 
 ROOT = Path(__file__).parents[1]
 HAS_GPU = shutil.which("nvidia-smi") is not None
@@ -59,6 +63,38 @@ def test_without_tensorrt_onnx_runtime_is_held_against_the_same_bars() -> None:
     found = by_name(bars(timed(eager=3.0, cuda=0.9), products_ms=0.7))
     assert found["ONNX Runtime CUDA fp16 over eager fp16 at batch 1"] == (3.333, True)
     assert not any("over fp16" in name for name in found)
+
+
+def test_what_is_opened_is_judged_timed_and_shown_at_every_shape(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The path of a GPU on ONNX Runtime's CPU provider: the harness is what is shown, its times are nobody's."""
+    artifact = make_artifact(tmp_path / "digits")
+    names = ("eager fp32", "eager fp16", "ONNX Runtime CUDA fp16")
+    with ExitStack() as stack:
+        runners = [stack.enter_context(CudaRunner(artifact.read("model.onnx"), device="cpu")) for _ in names]
+        opened = Opened(
+            {name: RunnerContestant(runner) for name, runner in zip(names, runners, strict=True)},
+            {"TensorRT fp16": "no TensorRT here"},
+        )
+        case = measure_opened(
+            opened, artifact, held_out(100), products_ms=0.01, max_drop=0.01, rounds=2, repeats=3
+        )  # fmt: skip
+    assert list(case["timed"]) == [*map(str, BATCHES), OWN]
+    for shape, found in case["timed"].items():
+        assert {name: len(rounds) for name, rounds in found["whole_ms"].items()} == dict.fromkeys((*names, AGAIN), 2)
+        assert all(value > 0 for rounds in found["whole_ms"].values() for value in rounds)
+        assert found["noise"]["ratio"] > 0
+        assert len(found["resident_ms"][names[0]]) == (0 if shape == OWN else 2)
+    assert all(quality["flips"]["share"] == 0 for quality in case["quality"].values())
+    measured = result(cases={"image": json.loads(json.dumps(case))})
+    measured["gpu"]["driver"] = "580.1"
+    show(measured)
+    said = capfd.readouterr().err
+    assert "eager fp16" in said
+    assert "no TensorRT here" in said
+    assert "| eager fp16 | " in gpu_table([measured])
+    assert "| TensorRT fp16 | | no TensorRT here |" in gpu_table([measured])
 
 
 def result(**changed: Any) -> dict[str, Any]:
