@@ -41,7 +41,7 @@ EXTRAS = {
     "bench": ("mlperf_loadgen", "pynvml"),
     "report": ("jinja2", "matplotlib"),
     "hub": ("datasets",),
-    "tensorrt": ("tensorrt", "cuda.bindings", "pynvml"),
+    "tensorrt": ("tensorrt", "cuda", "pynvml"),
     "tensorrt-rtx": ("onnxruntime_ep_nv_tensorrt_rtx",),
 }
 CONTAINER_TOOLS = ("docker", "podman", "buildah")
