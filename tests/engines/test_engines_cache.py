@@ -161,15 +161,8 @@ def test_keeping_again_replaces_whole(cache: EngineCache) -> None:
     cache.keep(key(), CONTENT)
     place = cache.keep(key(), b"newer")
     assert cache.look(key()).plan == b"newer"
-    assert sorted(path.name for path in place.iterdir()) == [RECORD, PLAN] or len(list(place.iterdir())) == 2
+    assert {path.name for path in place.iterdir()} == {PLAN, RECORD}
     assert json.loads((place / RECORD).read_bytes())["bytes"] == 5
-
-
-def test_dropped_is_gone_and_dropping_nothing_does_no_harm(cache: EngineCache) -> None:
-    cache.keep(key(), CONTENT)
-    cache.drop(key())
-    cache.drop(key())
-    assert cache.look(key()).plan is None
 
 
 def test_timings_are_shared_by_models_on_one_gpu_and_not_with_another_driver(cache: EngineCache) -> None:

@@ -86,10 +86,6 @@ class EngineCache:
                 shutil.rmtree(other, ignore_errors=True)
         return place
 
-    def drop(self, key: EngineKey) -> None:
-        """Forget the engine of this key, where there is one."""
-        shutil.rmtree(self._place(key), ignore_errors=True)
-
     def timings(self, key: EngineKey) -> bytes:
         """Serialized timings of kernels on this GPU, driver and TensorRT; empty where there are none."""
         try:

@@ -5,7 +5,8 @@
     arrays ─► page-locked buffer ─► GPU buffer ─► session, or its captured graph ─► GPU buffer ─► logits
 
 For every shape that comes again the buffers stay where they are, so the runtime may capture what it launches as a
-CUDA graph (a run of small kernels is then one launch) and replay it. Shapes are kept for the `MOST_SHAPES` used last.
+CUDA graph (a run of small kernels is then one launch) and replay it. The first `MOST_SHAPES` shapes get a graph and
+keep their buffers; of all others the `MOST_SHAPES` used last keep theirs.
 Where the runtime put each node is read back from the session: operators that compute shapes belong on the CPU, an
 operator of `HEAVY` there is an error, and `facts` counts both.
 Source: ONNX Runtime, "I/O Binding", "CUDA Execution Provider: Using CUDA Graphs".
@@ -81,7 +82,7 @@ class CudaRunner:
         self._memory = Stream() if device == "cuda" else None
         self._staged: dict[str, Array] = {}
         self._bound: OrderedDict[tuple[tuple[int, ...], ...], Bound] = OrderedDict()
-        self._captured = 0
+        self._captured: dict[tuple[tuple[int, ...], ...], Bound] = {}
         placed = placement(self._session)
         given = self._session.get_providers()[0]
         if given != provider:
@@ -148,16 +149,16 @@ class CudaRunner:
     def _bind(self, feed: Arrays) -> Bound:
         """The buffers of these shapes, made at their first run, with a graph of their own where graphs are on."""
         shapes = tuple(array.shape for array in feed.values())
+        if (bound := self._captured.get(shapes)) is not None:
+            return bound
         if (bound := self._bound.get(shapes)) is not None:
             self._bound.move_to_end(shapes)
             return bound
-        options = self._ort.RunOptions()
+        options, captured = self._ort.RunOptions(), self._graphs and len(self._captured) < MOST_SHAPES
         if self._graphs:
             # a captured graph holds the addresses of its buffers for as long as the session lives, so only the first
             # shapes get one, and theirs are never let go of
-            fits = self._captured < MOST_SHAPES
-            options.add_run_config_entry(GRAPH_ENTRY, str(self._captured + 1) if fits else NO_GRAPH)
-            self._captured += fits
+            options.add_run_config_entry(GRAPH_ENTRY, str(len(self._captured) + 1) if captured else NO_GRAPH)
         value = self._ort.OrtValue.ortvalue_from_shape_and_type
         inputs = {name: value(array.shape, array.dtype, self._device, 0) for name, array in feed.items()}
         output = value((shapes[0][0], self._output.shape[-1]), _dtype(self._output.type), self._device, 0)
@@ -165,8 +166,9 @@ class CudaRunner:
         for name, buffer in inputs.items():
             binding.bind_ortvalue_input(name, buffer)
         binding.bind_ortvalue_output(self._output.name, output)
-        bound = self._bound[shapes] = Bound(inputs, output, binding, options)
-        if not self._graphs and len(self._bound) > MOST_SHAPES:
+        bound = Bound(inputs, output, binding, options)
+        (self._captured if captured else self._bound)[shapes] = bound
+        if len(self._bound) > MOST_SHAPES:
             self._bound.popitem(last=False)
         return bound
 
@@ -200,6 +202,7 @@ class CudaRunner:
     def close(self) -> None:
         with self._lock:
             self._bound.clear()
+            self._captured.clear()
             self._session = None
             if self._memory is not None:
                 self._staged.clear()

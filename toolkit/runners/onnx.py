@@ -34,24 +34,18 @@ LEFT_OUT = {"cpu": ["SkipLayerNormFusion", "WeightBiasQuantization"], "cuda": ["
 
 
 class OnnxRunner:
-    """One ONNX Runtime session; safe to call from several threads at once."""
+    """One ONNX Runtime session on the CPU; safe to call from several threads at once. For a GPU: `cuda`."""
 
     def __init__(
         self,
         model: bytes,
         *,
         threads: int = 1,
-        provider: str = "cpu",
         precision: str = "fp32",
         optimized: bool = True,
     ) -> None:
         ort = require("onnxruntime", extra="cpu")
         check_packages()
-        if provider not in PROVIDERS:
-            raise InputError(f"unknown provider {provider!r}; allowed: {', '.join(PROVIDERS)}")
-        if PROVIDERS[provider] not in ort.get_available_providers():
-            available = ", ".join(ort.get_available_providers())
-            raise InputError(f"this ONNX Runtime has no {PROVIDERS[provider]} (it has {available}); choose another")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -62,7 +56,7 @@ class OnnxRunner:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = ort.InferenceSession(
-                model, options, providers=[PROVIDERS[provider]], disabled_optimizers=LEFT_OUT[provider]
+                model, options, providers=[PROVIDERS["cpu"]], disabled_optimizers=LEFT_OUT["cpu"]
             )
         except Exception as error:  # the runtime raises a dozen kinds of its own
             reason = str(error).splitlines()[0]
@@ -73,8 +67,6 @@ class OnnxRunner:
             "threads": self._session.get_session_options().intra_op_num_threads,
             "precision": precision,
         }
-        if self._facts["provider"] != PROVIDERS[provider]:
-            raise InputError(f"{PROVIDERS[provider]} was asked and {self._facts['provider']} was given")
         self._run_options = ort.RunOptions
         self._inputs = [declared.name for declared in self._session.get_inputs()]
 
@@ -83,7 +75,7 @@ class OnnxRunner:
         """Open the first model of `artifact`, once its graph is known to hold nothing but what is allowed."""
         model = artifact.read(artifact.core.models[0])
         check_graph(model)
-        return cls(model, threads=threads, provider=provider, precision=artifact.core.precision)
+        return cls(model, threads=threads, precision=artifact.core.precision)
 
     @property
     def session(self) -> Any:
