@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class Desk:
         self.served = served
         self.admission = Admission(Settings(**{"queue": 1, "timeout_seconds": 5.0, **settings}))
 
-    def ask(self, work: Work, left: Callable[[], Awaitable[object]] | None = None) -> asyncio.Task[bytes]:
+    def ask(self, work: Work, left: Callable[[], bool] | None = None) -> asyncio.Task[bytes]:
         return asyncio.create_task(self.admission.run(Job(self.served, work, examples=["a"]), left))
 
     async def until_running(self, count: int) -> None:
@@ -170,10 +170,10 @@ def test_a_run_that_nobody_waits_for_is_told_to_end(desk: Callable[..., Desk]) -
 def test_who_leaves_the_queue_is_never_run(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
         at = desk(queue=2)
-        release, started, gone = threading.Event(), threading.Event(), asyncio.Event()
+        release, started, gone = threading.Event(), threading.Event(), threading.Event()
         runs = at.ask(held(release))
         await at.until_running(1)
-        leaves = at.ask(telling(started), gone.wait)
+        leaves = at.ask(telling(started), gone.is_set)
         await until(lambda: at.admission.waiting == 1)
         gone.set()
         with pytest.raises(ClientLeft):

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from toolkit.runners.cancel import Cancelled
 from toolkit.serving.bodies import ClientLeft
@@ -23,10 +24,19 @@ from toolkit.serving.problems import not_ready, overloaded, too_late
 from toolkit.serving.served import Served
 from toolkit.serving.settings import Settings
 
-WATCH_AFTER = 0.005  # most answers are there sooner, and spare themselves a task that watches the connection
+SWEEP_SECONDS = 0.01  # one look at all requests in hand; a timer and a task for each cost a tenth of a short run
 PACE_WEIGHT = 0.05  # of the newest in the running means of measured over expected cost, and of a request's cost
 SLOWER_WEIGHT, MOST_SLOWER = 0.2, 3.0  # trouble is seen at once, but one pause is not the new pace
-HEADROOM = 0.7  # of the objective: what is admitted must be answered within it, and a mean is not a p99
+HEADROOM = 0.6  # of the objective: what is admitted must be answered within it, and a mean is not a p99
+
+
+@dataclass(eq=False)
+class _Asker:
+    """Who waits for a job: its future, until when (the loop's seconds), and whether its client is gone."""
+
+    future: asyncio.Future[bytes]
+    deadline: float
+    left: Callable[[], bool] | None
 
 
 class Admission:
@@ -35,8 +45,9 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._changed = threading.Condition()
-        self._waiting: dict[Job, asyncio.Future[bytes]] = {}
-        self._running: dict[Job, tuple[Run, asyncio.Future[bytes]]] = {}
+        self._waiting: dict[Job, _Asker] = {}
+        self._running: dict[Job, tuple[Run, _Asker]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
         self._idle = 0
         self._closed = False
         self._expected = 0.0
@@ -70,59 +81,44 @@ class Admission:
         expected = (self._expected / self._settings.concurrency + cost) * served.pace
         return expected > self._settings.objective_ms * HEADROOM
 
-    async def run(self, job: Job, left: Callable[[], Awaitable[object]] | None = None) -> bytes:
-        """The answer to `job`; `left` returns when its client is gone.
+    async def run(self, job: Job, left: Callable[[], bool] | None = None) -> bytes:
+        """The answer to `job`; `left` says whether its client is gone.
 
         Raises `Problem` 503 when there is no room, 504 when it is late, `ClientLeft`, and whatever the job raised.
         """
         loop = asyncio.get_running_loop()
-        future = self._submit(job, loop)
-        deadline = loop.time() + self._settings.timeout_seconds
-        watches: list[asyncio.Task[None]] = []
-        first_look = loop.call_later(
-            min(WATCH_AFTER, self._settings.timeout_seconds),
-            lambda: watches.append(loop.create_task(self._watch(job, future, left, deadline))),
-        )
+        asker = _Asker(loop.create_future(), loop.time() + self._settings.timeout_seconds, left)
+        self._submit(job, asker)
+        if self._sweep is None:
+            self._sweep = loop.call_later(SWEEP_SECONDS, self._look_after, loop)
         try:
-            return await future
+            return await asker.future
         except asyncio.CancelledError:  # the server drops the request
             self._drop(job)
             raise
-        finally:
-            first_look.cancel()
-            for watch in watches:
-                watch.cancel()
 
-    def _submit(self, job: Job, loop: asyncio.AbstractEventLoop) -> asyncio.Future[bytes]:
+    def _submit(self, job: Job, asker: _Asker) -> None:
         with self._changed:
             if self._closed:
                 raise not_ready()
             self._usual += PACE_WEIGHT * (job.cost - self._usual)
             if self._refuses(job.cost, job.served):
                 raise overloaded()
-            future: asyncio.Future[bytes] = loop.create_future()
-            self._waiting[job] = future
+            self._waiting[job] = asker
             self._expected += job.cost
             self._changed.notify()
-        return future
 
-    async def _watch(
-        self, job: Job, future: asyncio.Future[bytes], left: Callable[[], Awaitable[object]] | None, deadline: float
-    ) -> None:
-        """Until the answer is there: the deadline, and the client."""
-        reason: Exception = too_late()
-        try:
-            async with asyncio.timeout_at(deadline):
-                if left is None:
-                    await asyncio.Event().wait()
-                else:
-                    await left()
-                    reason = ClientLeft()
-        except TimeoutError:
-            pass
-        if not future.done():
-            self._drop(job)
-            future.set_exception(reason)
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the wait of whoever is late or has left, and look again while anybody waits."""
+        with self._changed:
+            askers = [*self._waiting.items(), *((job, asker) for job, (_, asker) in self._running.items())]
+        now = loop.time()
+        for job, asker in askers:
+            late = now >= asker.deadline
+            if not asker.future.done() and (late or (asker.left is not None and asker.left())):
+                self._drop(job)
+                asker.future.set_exception(too_late() if late else ClientLeft())
+        self._sweep = loop.call_later(SWEEP_SECONDS, self._look_after, loop) if askers else None
 
     def _drop(self, job: Job) -> None:
         """Nobody waits for `job` any more."""
@@ -159,7 +155,7 @@ class Admission:
 
     def _end(self, run: Run, outcomes: Sequence[Outcome], milliseconds: float) -> None:
         with self._changed:
-            futures = [self._running.pop(job)[1] for job in run.jobs]
+            futures = [self._running.pop(job)[1].future for job in run.jobs]
             self._expected = max(self._expected - run.cost, 0.0) if self._waiting or self._running else 0.0
             # what a large body or typed arrays will take is a guess, so they say nothing about the clock
             if run.jobs[0].examples is not None and not run.cancel.cancelled:
@@ -174,9 +170,9 @@ class Admission:
             self._closed = True
             dropped, self._waiting = list(self._waiting.values()), {}
             self._changed.notify_all()
-        for future in dropped:
-            if not future.done():
-                future.set_exception(not_ready())
+        for asker in dropped:
+            if not asker.future.done():
+                asker.future.set_exception(not_ready())
         for thread in self._threads:
             thread.join()
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from toolkit.serving.admission import Admission
-from toolkit.serving.bodies import ClientLeft, Receive, read_body
+from toolkit.serving.bodies import LEFT, ClientLeft, Receive, read_body
 from toolkit.serving.problems import CLOSE, Problem, internal, not_ready
 from toolkit.serving.routes import HEALTH, LIVE, OPEN, Handler, Route, Static, routes_of
 from toolkit.serving.served import Served
@@ -229,8 +229,8 @@ class App:
             raise not_ready()
         query = handler.query(scope["query_string"])
         body = await read_body(dict(scope["headers"]), receive, self.settings)
-        # the body has been read whole, so what comes next is the end of the connection
-        return _Answer(200, await admission.run(handler.job(body, query), receive), [JSON_TYPE])
+        left = scope.get("extensions", {}).get(LEFT)
+        return _Answer(200, await admission.run(handler.job(body, query), left), [JSON_TYPE])
 
 
 def _document(problem: Problem) -> _Answer:

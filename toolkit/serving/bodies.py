@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 for _name in ("python_multipart", "PIL"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+LEFT = "toolkit.left"  # the scope's extension that says, when it is called, whether the client is gone
 JSON, FORM = "application/json", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff")
 

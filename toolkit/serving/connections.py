@@ -21,6 +21,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from toolkit.serving.bodies import LEFT
 from toolkit.serving.problems import CLOSE, Problem, overloaded
 from toolkit.serving.settings import Settings
 
@@ -166,6 +167,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse_here(*refusal)
                 return
         super().on_headers_complete()
+        self.scope.setdefault("extensions", {})[LEFT] = self.transport.is_closing  # type: ignore[assignment]
         if self._is_leaving():
             self.cycle.keep_alive = False
 
