@@ -167,7 +167,7 @@ def serve_all(artifact: Path, plan: Plan, split: Split, core: int | None, seed: 
     case = read_case("int8", artifact, [str(text) for text in split.examples[:SERVED_ROWS]], alone=False)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         bench = Bench(serving, core, Path(folder), OBJECTIVE_MS, seed, Ledger(Path(folder) / "none.jsonl", ""))
-        return bench.rounds(case)
+        return bench.rounds(case, OBJECTIVE_MS)
 
 
 def _apart(measure: Callable[[], dict[str, Any]], core: int | None) -> dict[str, Any]:

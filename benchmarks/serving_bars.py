@@ -1,15 +1,25 @@
-"""What issue 4 asks of serving, held against a result of `benchmarks.serving`: held, missed or unknown."""
+"""What issue 4 asks of serving, held against a result of `benchmarks.serving`.
+
+Where something was measured in several rounds, the verdict is about their median and its interval: held or missed
+only where the whole interval is on one side of the bar, unsettled where this machine could not tell. Unknown is what
+was not measured. Source of the interval: order statistics, Conover 1999, Practical Nonparametric Statistics, 3.2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 RECOVERY_SECONDS = 5.0
+LEVEL = 0.95
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def bars(cases: Mapping[str, Any], *, ours: str, bare: str, bentoml: str, objective_ms: float) -> list[dict[str, str]]:
-    """One row a bar: words, wanted, reached, verdict."""
+    """One row a bar: words, wanted, reached (with the ends of its interval), verdict."""
     int8 = {row["name"]: row for row in cases["int8"]["servers"]}
     student = {row["name"]: row for row in cases["student"]["servers"]}
     off = f"{ours}, batching off"
@@ -25,78 +35,111 @@ def bars(cases: Mapping[str, Any], *, ours: str, bare: str, bentoml: str, object
         _bar("rate at 16 connections over BentoML, small student", student, [ours, bentoml], 3.0, _over_best),
         _bar("p99 of the last third over the first at half of peak", int8, [ours], 1.2, _thirds, most=True),
     ]
-    for row in int8[ours].get("overload", []):
-        rows += _overload(row, objective_ms)
+    for floods in zip(*int8[ours].get("overloads", []), strict=True):
+        rows += _overload(floods, objective_ms)
     rows.append(_wrong(int8, student, ours))
     return rows
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median and an interval that holds the true one 95 times in 100, or the extremes where there are too few."""
+    ordered = sorted(values)
+    rank, tail = 0, 0.5 ** len(ordered)
+    while 2 * tail <= 1 - LEVEL:
+        rank += 1
+        tail += math.comb(len(ordered), rank) * 0.5 ** len(ordered)
+    rank = max(rank - 1, 0)
+    return statistics.median(ordered), ordered[rank], ordered[-1 - rank]
+
+
 def _bar(
-    words: str, rows: Mapping[str, Any], names: Sequence[str], wanted: float, read: Any, *, most: bool = False
+    words: str,
+    rows: Mapping[str, Any],
+    names: Sequence[str],
+    wanted: float,
+    read: Callable[[Rows], Sequence[float]],
+    *,
+    most: bool = False,
 ) -> dict[str, str]:
     """Unknown unless every row that is needed is there and long enough."""
     try:
-        value = read([rows[name] for name in names if "unavailable" not in rows[name]])
+        values = read([rows[name] for name in names if "unavailable" not in rows[name]])
     except (KeyError, IndexError, TypeError, ValueError):
-        value = None
-    return _row(words, wanted, value, most=most)
+        values = []
+    return _row(words, wanted, values, most=most)
 
 
-def _row(words: str, wanted: float, value: float | None, *, most: bool) -> dict[str, str]:
+def _row(words: str, wanted: float, values: Sequence[float], *, most: bool) -> dict[str, str]:
     sign = "at most" if most else "at least"
-    verdict = "unknown" if value is None else "held" if (value <= wanted if most else value >= wanted) else "missed"
-    return {
-        "words": words, "wanted": f"{sign} {wanted:g}", "verdict": verdict,
-        "reached": "–" if value is None else f"{value:.3g}",
-    }  # fmt: skip
+    row = {"words": words, "wanted": f"{sign} {wanted:g}"}
+    if not values:
+        return row | {"reached": "–", "verdict": "unknown"}
+    middle, low, high = median_interval(values)
+    worst, best = (high, low) if most else (low, high)
+    good = [value <= wanted if most else value >= wanted for value in (worst, best)]
+    verdict = "held" if all(good) else "unsettled" if any(good) else "missed"
+    reached = _number(middle) if len(values) == 1 else f"{_number(middle)} ({_number(low)} to {_number(high)})"
+    return row | {"reached": reached, "verdict": verdict}
 
 
-def _above_bare(rows: Sequence[Any]) -> float:
-    return float(rows[0]["over_bare"]["p50_ms"]["median"])
+def _number(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.3g}"
 
 
-def _over_bare(rows: Sequence[Any]) -> float:
-    return float(rows[0]["over_bare"]["rate"]["median"])
+def _above_bare(rows: Rows) -> Sequence[float]:
+    found: Sequence[float] = rows[0]["over_bare"]["p50_ms"]["rounds"]
+    return found
 
 
-def _over_best(rows: Sequence[Any]) -> float:
-    return float(rows[0]["many"]["rate"] / max(row["many"]["rate"] for row in rows[1:]))
+def _over_bare(rows: Rows) -> Sequence[float]:
+    found: Sequence[float] = rows[0]["over_bare"]["rate"]["rounds"]
+    return found
 
 
-def _thirds(rows: Sequence[Any]) -> float:
-    if not rows[0]["steady"]["valid"]:
-        raise ValueError
-    return float(rows[0]["steady"]["last_third"]["p99_ms"] / rows[0]["steady"]["first_third"]["p99_ms"])
+def _over_best(rows: Rows) -> Sequence[float]:
+    best = max(rows[1:], key=lambda row: float(row["many"]["rate"]))
+    rounds = zip(rows[0]["many"]["rounds_rate"], best["many"]["rounds_rate"], strict=True)
+    return [mine / other for mine, other in rounds]
 
 
-def _overload(row: Mapping[str, Any], objective_ms: float) -> list[dict[str, str]]:
-    """Goodput, times, Retry-After and recovery at one overload; unknown where the generator slipped."""
-    times, valid, refused, peak = row["times"], row["valid"], row.get("refused"), row.get("peak_beside")
-    share = row["goodput"] / peak if peak and valid else None
+def _thirds(rows: Rows) -> Sequence[float]:
+    return [one["last_third"]["p99_ms"] / one["first_third"]["p99_ms"] for one in rows[0]["steadies"] if one["valid"]]
+
+
+def _overload(floods: Rows, objective_ms: float) -> list[dict[str, str]]:
+    """Goodput, times, Retry-After and recovery at one overload; what slipped in the generator is left out."""
+    times, valid = floods[0]["times"], [flood for flood in floods if flood["valid"]]
+    shares = [flood["goodput"] / flood["peak_beside"] for flood in valid if flood.get("peak_beside")]
     rows = [
-        _row(f"goodput at {times}x of peak over peak", 0.9, share, most=False),
-        _row(f"p99 of the admitted at {times}x, ms", objective_ms, row["p99_ms"] if valid else None, most=True),
+        _row(f"goodput at {times}x of peak over peak", 0.9, shares, most=False),
+        _row(f"p99 of the admitted at {times}x, ms", objective_ms, [flood["p99_ms"] for flood in valid], most=True),
     ]
-    if refused:
-        waited = refused["p99_ms"] or refused["max_ms"]
-        told = refused["retry_after"] / refused["count"]
+    if refusing := [flood for flood in floods if flood.get("refused")]:
+        waited = [flood["refused"]["p99_ms"] or flood["refused"]["max_ms"] for flood in refusing if flood["valid"]]
+        told = [flood["refused"]["retry_after"] / flood["refused"]["count"] for flood in refusing]
         rows += [
-            _row(f"p99 of refusals at {times}x, ms", 50.0, waited if valid else None, most=True),
+            _row(f"p99 of refusals at {times}x, ms", 50.0, waited, most=True),
             _row(f"refusals with Retry-After at {times}x", 1.0, told, most=False),
         ]
     else:  # batching may carry twice the peak; a queue without a bound would show as failures
-        rows.append(_row(f"success at {times}x, where none was refused", 0.999, row["success_rate"], most=False))
-    normal = row["normal_after_seconds"]
-    if normal is None and row["watched_seconds"] >= RECOVERY_SECONDS:
-        normal = float("inf")  # it was waited for long enough
+        carried = [flood["success_rate"] for flood in floods]
+        rows.append(_row(f"success at {times}x, where none was refused", 0.999, carried, most=False))
+    normal = [seconds for flood in floods if (seconds := _normal_after(flood)) is not None]
     return [*rows, _row(f"seconds until normal after {times}x", RECOVERY_SECONDS, normal, most=True)]
+
+
+def _normal_after(flood: Mapping[str, Any]) -> float | None:
+    seconds: float | None = flood["normal_after_seconds"]
+    if seconds is None and flood["watched_seconds"] >= RECOVERY_SECONDS:
+        return math.inf  # it was waited for long enough
+    return seconds
 
 
 def _wrong(int8: Mapping[str, Any], student: Mapping[str, Any], ours: str) -> dict[str, str]:
     """Wrong answers of ours in everything that was measured."""
     parts = []
     for row in (int8[ours], student[ours]):
-        steady = [row["steady"]] if "steady" in row else []
-        parts += [*(row[name] for name in ("lone", "many") if name in row), *steady]
-        parts += [*row.get("ladder", []), *row.get("overload", [])]
-    return _row("wrong answers", 0, float(sum(part["wrong"] for part in parts)) if parts else None, most=True)
+        parts += [row[name] for name in ("lone", "many") if name in row]
+        parts += [*row.get("steadies", []), *row.get("ladder", [])]
+        parts += [flood for floods in row.get("overloads", []) for flood in floods]
+    return _row("wrong answers", 0, [float(sum(part["wrong"] for part in parts))] if parts else [], most=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from serving.running_server import BODY, Gate, Here, one_answer, post, serving, until_closed
 
 from toolkit.artifact import Artifact
+from toolkit.serving.worker import let_runs_finish
 
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 CLOSED = b"connection: close\r\n"
@@ -165,6 +168,45 @@ def test_pipelined_requests_are_answered_in_order_even_when_one_waits(here: Here
         gate.open()
         statuses = [one_answer(connection)[0] for _ in range(4)]
     assert statuses == [200, 200, 422, 200]
+
+
+def test_a_client_that_left_is_dropped_from_the_queue_and_its_run_is_ended(here: Here) -> None:
+    told = len(here.told.events)
+    with here.connect() as stays, Gate(here) as gate:
+        runs, waits = here.connect(), here.connect()
+        runs.sendall(post())
+        until(lambda: here.app.running == 1)
+        waits.sendall(post())
+        stays.sendall(post())
+        until(lambda: here.app.waiting == 2)
+        runs.close()
+        waits.close()
+        until(lambda: here.app.waiting == 1)
+        gate.open()
+        assert one_answer(stays)[0] == 200
+        until(lambda: len(here.told.events) == told + 3)
+    assert sorted(here.told.events[told:]) == [("classify", 200, ""), *[("classify", 499, "client_left")] * 2]
+
+
+def test_the_thread_of_the_connections_does_not_push_runs_aside() -> None:
+    policies: list[int] = []
+
+    def look() -> None:
+        let_runs_finish()
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert policies == [os.SCHED_BATCH]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "only its own thread"
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_nonsense_after_a_request_that_still_waits_does_not_take_its_answer(here: Here) -> None:
