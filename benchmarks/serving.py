@@ -320,10 +320,8 @@ def null_server(bench: Bench, case: Case) -> dict[str, Any]:
 
 
 def _key(plan: Plan, cases: Sequence[Case], options: Mapping[str, Any]) -> str:
-    here = Path(__file__).parent
-    sources = sorted(
-        [*Path(toolkit.__file__).parent.glob("serving/*.py"), *here.glob("serving*.py"), *here.glob("peers/**/*.py")]
-    )
+    here = Path(__file__)
+    sources = sorted([*Path(toolkit.__file__).parent.glob("serving/*.py"), here, *here.parent.glob("peers/**/*.py")])
     parts = [asdict(plan), dict(options), [load_artifact(case.artifact).digest for case in cases],
              [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

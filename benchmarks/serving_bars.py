@@ -103,7 +103,14 @@ def _over_best(rows: Rows) -> Sequence[float]:
 
 
 def _thirds(rows: Rows) -> Sequence[float]:
-    return [one["last_third"]["p99_ms"] / one["first_third"]["p99_ms"] for one in rows[0]["steadies"] if one["valid"]]
+    valid = [one for one in rows[0]["steadies"] if one["valid"]]
+    first, last = (_known([one[third] for one in valid], "p99_ms") for third in ("first_third", "last_third"))
+    return [b / a for a, b in zip(first, last, strict=True)]
+
+
+def _known(parts: Rows, name: str) -> list[float]:
+    """The values that there are: too few requests have no 99th percentile."""
+    return [part[name] for part in parts if part[name] is not None]
 
 
 def _overload(floods: Rows, objective_ms: float) -> list[dict[str, str]]:
@@ -112,7 +119,7 @@ def _overload(floods: Rows, objective_ms: float) -> list[dict[str, str]]:
     shares = [flood["goodput"] / flood["peak_beside"] for flood in valid if flood.get("peak_beside")]
     rows = [
         _row(f"goodput at {times}x of peak over peak", 0.9, shares, most=False),
-        _row(f"p99 of the admitted at {times}x, ms", objective_ms, [flood["p99_ms"] for flood in valid], most=True),
+        _row(f"p99 of the admitted at {times}x, ms", objective_ms, _known(valid, "p99_ms"), most=True),
     ]
     if refusing := [flood for flood in floods if flood.get("refused")]:
         waited = [flood["refused"]["p99_ms"] or flood["refused"]["max_ms"] for flood in refusing if flood["valid"]]

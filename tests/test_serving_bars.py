@@ -82,6 +82,12 @@ def test_a_run_whose_generator_slipped_decides_nothing() -> None:
     assert found["goodput at 2x of peak over peak"] == found["p99 of refusals at 2x, ms"] == "unknown"
 
 
+def test_too_few_for_a_p99_decide_nothing() -> None:
+    found = verdicts({"overloads": [[flood(2, p99_ms=None)]], "steadies": [steady(5.0, 5.0, valid=False)]})
+    assert found["p99 of the admitted at 2x, ms"] == "unknown"
+    assert found["p99 of the last third over the first at half of peak"] == "unknown"
+
+
 def test_an_overload_without_refusals_must_have_succeeded() -> None:
     carried = verdicts({"overloads": [[flood(2, refused=None, success_rate=1.0)]]})
     assert carried["success at 2x, where none was refused"] == "held"
