@@ -36,8 +36,8 @@ from benchmarks.peers.contestants import Contestant, contestants
 from benchmarks.peers.models import CALIBRATION_ROWS, converted, install, make_all, packaged_by
 from benchmarks.peers.rounds import Length, compete
 from benchmarks.peers.seats import Made
-from benchmarks.serving import Bench, read_case
-from benchmarks.serving import Plan as ServingPlan
+from benchmarks.serving_phases import Bench, read_case
+from benchmarks.serving_phases import Plan as ServingPlan
 from toolkit.artifact import load_artifact
 from toolkit.data import Split
 from toolkit.data.loading import load_data
