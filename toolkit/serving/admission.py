@@ -47,7 +47,7 @@ class Admission:
         self._changed = threading.Condition()
         self._waiting: dict[Job, _Asker] = {}
         self._running: dict[Job, tuple[Run, _Asker]] = {}
-        self._sweep: asyncio.TimerHandle | None = None
+        self._swept: asyncio.AbstractEventLoop | None = None  # the loop in which a next look is due
         self._idle = 0
         self._closed = False
         self._expected = 0.0
@@ -89,8 +89,8 @@ class Admission:
         loop = asyncio.get_running_loop()
         asker = _Asker(loop.create_future(), loop.time() + self._settings.timeout_seconds, left)
         self._submit(job, asker)
-        if self._sweep is None:
-            self._sweep = loop.call_later(SWEEP_SECONDS, self._look_after, loop)
+        if self._swept is not loop:
+            self._look_later(loop)
         try:
             return await asker.future
         except asyncio.CancelledError:  # the server drops the request
@@ -118,7 +118,13 @@ class Admission:
             if not asker.future.done() and (late or (asker.left is not None and asker.left())):
                 self._drop(job)
                 asker.future.set_exception(too_late() if late else ClientLeft())
-        self._sweep = loop.call_later(SWEEP_SECONDS, self._look_after, loop) if askers else None
+        self._swept = None
+        if askers:
+            self._look_later(loop)
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._swept = loop
+        loop.call_later(SWEEP_SECONDS, self._look_after, loop)
 
     def _drop(self, job: Job) -> None:
         """Nobody waits for `job` any more."""
