@@ -53,8 +53,12 @@ from toolkit.staging import write_atomically
 RESULTS = Path(__file__).parent / "results"
 WORK = Path("runs/serving")
 ROWS = 256
-FULL = Plan(rounds=24, lone=0.5, many=0.6, steady=120.0, step=6.0, overload=8.0, after=7.0, repeats=3)
-QUICK = Plan(rounds=2, lone=0.4, many=0.4, steady=2.0, step=0.6, overload=1.0, after=2.0, repeats=2)
+FULL = Plan(
+    rounds=24, lone=0.5, many=0.6, steady=120.0, step=6.0, overload=8.0, after=7.0, repeats=3, steady_others=60.0
+)  # fmt: skip
+QUICK = Plan(
+    rounds=2, lone=0.4, many=0.4, steady=2.0, step=0.6, overload=1.0, after=2.0, repeats=2, steady_others=2.0
+)  # fmt: skip
 
 
 def in_process(case: Case, seconds: float) -> dict[str, Any]:

@@ -37,7 +37,10 @@ TRIES = 3  # of the long load, while the generator was late by itself; what was 
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds of each phase; `lone` and `many` of each of `rounds`; `repeats` of the long load and floods of ours."""
+    """Seconds of each phase; `lone` and `many` of each of `rounds`; `repeats` of the long load and floods of ours.
+
+    The long load is `steady` for ours and `steady_others` for everyone else.
+    """
 
     rounds: int
     lone: float
@@ -47,6 +50,7 @@ class Plan:
     overload: float
     after: float
     repeats: int = 1
+    steady_others: float = 0.0
 
 
 LADDER = (0.25, 0.75, 0.9, 1.0)
@@ -153,11 +157,12 @@ class Bench:
 
     def alone(self, case: Case, peer: Peer, peak: float, our_peak: float) -> dict[str, Any]:
         """Half of peak for long, the ladder, and overload with what follows it; on a server freshly started."""
-        repeats = self.plan.repeats if peer.name == OURS else 1
+        ours = peer.name == OURS
+        repeats, long = (self.plan.repeats, self.plan.steady) if ours else (1, self.plan.steady_others)
         with self.start(peer, case, self.objective_ms) as one:
             watch = Watch()
             self.closed(case, one, MANY, 1.0)
-            steady = [self._steady(case, one, 0.5 * peak) for _ in range(repeats)]
+            steady = [self._steady(case, one, 0.5 * peak, long) for _ in range(repeats)]
             ladder = [
                 {"share": share, "offered": share * peak}
                 | self._open(case, one, share * peak, self.plan.step).summary(self.objective_ms)
@@ -176,9 +181,9 @@ class Bench:
             seed=self.seed,
         )  # fmt: skip
 
-    def _steady(self, case: Case, one: Running, rate: float) -> dict[str, Any]:
+    def _steady(self, case: Case, one: Running, rate: float, seconds: float) -> dict[str, Any]:
         for tries in range(1, TRIES + 1):
-            found = self._open(case, one, rate, self.plan.steady).summary(self.objective_ms) | {"tries": tries}
+            found = self._open(case, one, rate, seconds).summary(self.objective_ms) | {"tries": tries}
             if found["valid"]:
                 break
         return found
