@@ -38,17 +38,19 @@ def serving_table(results: Mapping[str, Any]) -> str:
         f"{bar['verdict'] if bar['verdict'] == 'held' else '**' + bar['verdict'] + '**'} |"
         for bar in results["bars"]
     ]
-    noise, null = case["noise"], results["null_server"]
+    unsettled = any(bar["verdict"] == "unsettled" for bar in results["bars"])
+    noise, null, plan = case["noise"], results["null_server"], results["plan"]
     words = (
         f"INT8 MiniLM on TREC questions ({case['in_process']['predictor']['p50_ms']:.2f} ms in process), the student "
         f"{student['in_process']['predictor']['p50_ms']:.2f} ms; server on one core, generator on another, every "
         f"answer checked, on {results['machine']['processor']}, {results['date'][:10]}. Goodput: right answers within "
-        f"{results['objective_ms']:g} ms of when they were due. The bare application against itself: p50 "
+        f"{results['objective_ms']:g} ms of when they were due. Half of peak: {plan['steady']:g} s, for the "
+        f"others {plan['steady_others']:g}; of ours the first of {plan['repeats']} stands in the table, the bars "
+        f"take all. The bare application against itself: p50 "
         f"{noise['p50_ms']['low']:+.2f} to {noise['p50_ms']['high']:+.2f} ms, rate {noise['rate']['low']:.2f} to "
         f"{noise['rate']['high']:.2f}; without a model {_number(null['lone']['p50_ms'], 2)} ms and "
         f"{null['many']['rate']:,.0f}/s, which is what HTTP and the generator cost. MB: proportional set size."
-        + UNSETTLED
-        * any(bar["verdict"] == "unsettled" for bar in results["bars"])
+        f"{UNSETTLED if unsettled else ''}"
     )
     return "\n".join(lines) + "\n\n" + "\n".join(bars) + f"\n\n{words}"
 
