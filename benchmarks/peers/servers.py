@@ -180,7 +180,6 @@ def running(
     """Start `peer` around `artifact` on one core, wait until it answers right, stop it after.
 
     Without `objective_ms` ours has the objective it comes with, a second, which refuses none of a few connections.
-
     Raises `PeerUnavailableError` when it cannot be installed, ends early or does not answer right in 90 s.
     """
     port = free_port()
@@ -209,9 +208,9 @@ def _answers(server: Server, requests: Sequence[Request]) -> bool:
 
 def _launch(peer: Peer, artifact: Path, port: int, folder: Path, objective_ms: float | None) -> Launch:
     own = {**peer.settings, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-    if peer.ours and objective_ms is not None:
-        own["TOOLKIT_OBJECTIVE_MS"] = f"{objective_ms:g}"
     if peer.ours:
+        if objective_ms is not None:
+            own["TOOLKIT_OBJECTIVE_MS"] = f"{objective_ms:g}"
         launch = prepare(artifact, host=LOOPBACK, port=port, threads=1)
         return Launch(launch.command, {**launch.environment, **own})
     environment = {

@@ -170,7 +170,7 @@ def test_pipelined_requests_are_answered_in_order_even_when_one_waits(here: Here
     assert statuses == [200, 200, 422, 200]
 
 
-def test_a_client_that_left_is_dropped_from_the_queue_and_its_run_is_ended(here: Here) -> None:
+def test_clients_that_left_are_seen_queued_or_running_and_who_stays_is_answered(here: Here) -> None:
     told = len(here.told.events)
     with here.connect() as stays, Gate(here) as gate:
         runs, waits = here.connect(), here.connect()

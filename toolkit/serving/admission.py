@@ -24,7 +24,7 @@ from toolkit.serving.problems import not_ready, overloaded, too_late
 from toolkit.serving.served import Served
 from toolkit.serving.settings import Settings
 
-SWEEP_SECONDS = 0.01  # one look at all requests in hand; a timer and a task for each cost a tenth of a short run
+SWEEP_SECONDS = 0.01  # one look at all requests in hand costs less than a timer and a task for each
 PACE_WEIGHT = 0.05  # of the newest in the running means of measured over expected cost, and of a request's cost
 SLOWER_WEIGHT, MOST_SLOWER = 0.2, 3.0  # trouble is seen at once, but one pause is not the new pace
 HEADROOM = 0.6  # of the objective: what is admitted must be answered within it, and a mean is not a p99

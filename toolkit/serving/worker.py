@@ -146,9 +146,9 @@ class FrontedServer(uvicorn.Server):
 def let_runs_finish() -> None:
     """Where a run and this thread share a core, wake up behind the run and not in the middle of it.
 
-    By itself every request and every answer would push a run aside, with a fight for the interpreter's lock each time:
-    ten changes of thread a request at sixteen connections, two with this. It waits for a slice of the scheduler at most
-    (3 ms); where a core is free it waits for nothing. Source: sched(7), SCHED_BATCH.
+    By itself every request and every answer would push a run aside, with a fight for the interpreter's lock each time.
+    It waits for a slice of the scheduler, a few milliseconds; where a core is free it waits for nothing.
+    Source: sched(7), SCHED_BATCH.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # a sandbox may forbid it
