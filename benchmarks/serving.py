@@ -1,7 +1,7 @@
 """Our server beside a bare uvicorn application, plain BentoML, FastAPI, LitServe and MLServer, around one predictor.
 
-    python -m benchmarks.serving                (make serving; about 40 minutes)
-    python -m benchmarks.serving --quick        (5 minutes, to see that it works; its numbers decide nothing)
+    python -m benchmarks.serving                (make serving; about an hour)
+    python -m benchmarks.serving --quick        (6 minutes, to see that it works; its numbers decide nothing)
 
 Servers run on core 0 with one thread, the load generator on core 1. Many short rounds at one and at sixteen
 connections are interleaved between all servers (those that wait are stopped, since some are never idle), the first
@@ -54,10 +54,12 @@ RESULTS = Path(__file__).parent / "results"
 WORK = Path("runs/serving")
 ROWS = 256
 FULL = Plan(
-    rounds=24, lone=0.5, many=0.6, steady=120.0, step=6.0, overload=8.0, after=7.0, repeats=3, steady_others=60.0
+    rounds=24, lone=0.5, many=0.6, steady=120.0, step=6.0, overload=8.0, after=7.0, beside=2.0, repeats=9,
+    steady_others=60.0,
 )  # fmt: skip
 QUICK = Plan(
-    rounds=2, lone=0.4, many=0.4, steady=2.0, step=0.6, overload=1.0, after=2.0, repeats=2, steady_others=2.0
+    rounds=2, lone=0.4, many=0.4, steady=2.0, step=0.6, overload=1.0, after=2.0, beside=0.4, repeats=2,
+    steady_others=2.0,
 )  # fmt: skip
 
 

@@ -52,6 +52,12 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(ordered), ordered[rank], ordered[-1 - rank]
 
 
+def typical(parts: Rows, by: str) -> Mapping[str, Any]:
+    """Of the same load repeated, the one whose value `by` is the median, the lower of two; without what slipped."""
+    ordered = sorted([part for part in parts if part["valid"]] or parts, key=lambda part: part[by] or 0.0)
+    return ordered[(len(ordered) - 1) // 2]
+
+
 def _bar(
     words: str,
     rows: Mapping[str, Any],

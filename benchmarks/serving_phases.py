@@ -39,7 +39,7 @@ TRIES = 3  # of the long load, while the generator was late by itself; what was 
 class Plan:
     """Seconds of each phase; `lone` and `many` of each of `rounds`; `repeats` of the long load and floods of ours.
 
-    The long load is `steady` for ours and `steady_others` for everyone else.
+    The long load is `steady` for ours and `steady_others` for everyone else; `beside` a flood the peak is measured.
     """
 
     rounds: int
@@ -49,6 +49,7 @@ class Plan:
     step: float
     overload: float
     after: float
+    beside: float = 0.0
     repeats: int = 1
     steady_others: float = 0.0
 
@@ -171,7 +172,7 @@ class Bench:
             floods = [[self._flood(case, one, times, our_peak) for times in OVERLOAD] for _ in range(repeats)]
             best = max(step["goodput"] for step in [steady[0], *ladder])
             return {
-                "steady": steady[0], "steadies": steady, "ladder": ladder, "overload": floods[0], "overloads": floods,
+                "steadies": steady, "ladder": ladder, "overloads": floods,
                 "peak_goodput": best, "memory_after": one.memory_mb(), "conditions": watch.conditions().to_json(),
             }  # fmt: skip
 
@@ -189,13 +190,13 @@ class Bench:
         return found
 
     def _flood(self, case: Case, one: Running, times: int, our_peak: float) -> dict[str, Any]:
-        # the machine changes its pace within minutes, so the peak is measured on both sides of a flood
-        before = self.closed(case, one, MANY, self.plan.many).rate(self.objective_ms)
         usual = usual_share(self._open(case, one, 0.5 * our_peak, self.plan.after), self.objective_ms)
+        # the machine changes its pace within seconds, so the peak is measured right on both sides of a flood
+        before = self.closed(case, one, MANY, self.plan.beside).rate(self.objective_ms)
         flood = self._open(case, one, times * our_peak, self.plan.overload)
         ended = flood.start + max(float(flood.finished.max()), self.plan.overload)
         after = self._open(case, one, 0.5 * our_peak, self.plan.after)
-        beside = (before + self.closed(case, one, MANY, self.plan.many).rate(self.objective_ms)) / 2
+        beside = (before + self.closed(case, one, MANY, self.plan.beside).rate(self.objective_ms)) / 2
         back = recovery_seconds(after, 0.0, share=usual, limit_ms=self.objective_ms)
         time.sleep(0.5)
         return {

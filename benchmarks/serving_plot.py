@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.serving_bars import typical
 from toolkit.errors import DataError, require
 
 # Okabe and Ito's colours, told apart by the colour-blind and, with the markers, in print
@@ -62,5 +63,5 @@ def plot(path: Path, case: Mapping[str, Any], *, objective_ms: float) -> None:
 
 
 def steps(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Every open load of a server but the long one, whose length is another."""
-    return [*row["ladder"], *row["overload"]]
+    """Every open load of a server but the long one, whose length is another; of repeated floods the typical one."""
+    return [*row["ladder"], *(typical(floods, "goodput") for floods in zip(*row["overloads"], strict=True))]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.serving_bars import typical
+
 UNSETTLED = " Unsettled: the interval of the median over the rounds (in brackets) lies on both sides of the bar."
 
 
@@ -21,13 +23,14 @@ def serving_table(results: Mapping[str, Any]) -> str:
         if words := row.get("unavailable"):
             lines.append(f"| {row['name']} | {' '.join(words.split())[:160].replace('|', '/')} |" + " |" * 8)
             continue
-        steady, memory = row.get("steady"), row["memory"]
+        memory, floods = row["memory"], list(zip(*row.get("overloads", []), strict=True))
+        steady = typical(row["steadies"], "p99_ms") if "steadies" in row else None
         thirds = [steady[third]["p99_ms"] for third in ("first_third", "last_third")] if steady else []
         cells = [
             row["name"], _number(row["lone"]["p50_ms"], 2), _number(row["lone"]["p99_ms"], 2),
             _number(row["many"]["rate"], 0), _number(small[row["name"]].get("many", {}).get("rate"), 0),
             ", ".join(_number(value, 1) for value in thirds) or "–", _number(row.get("peak_goodput"), 0),
-            ", ".join(_number(flood["goodput"], 0) for flood in row.get("overload", [])) or "–",
+            ", ".join(_number(typical(same, "goodput")["goodput"], 0) for same in floods) or "–",
             f"{100 * min(row['lone']['success_rate'], row['many']['success_rate']):.1f} %",
             _number(memory["pss_mb"], 0),
         ]  # fmt: skip
@@ -45,8 +48,8 @@ def serving_table(results: Mapping[str, Any]) -> str:
         f"{student['in_process']['predictor']['p50_ms']:.2f} ms; server on one core, generator on another, every "
         f"answer checked, on {results['machine']['processor']}, {results['date'][:10]}. Goodput: right answers within "
         f"{results['objective_ms']:g} ms of when they were due. Half of peak: {plan['steady']:g} s, for the "
-        f"others {plan['steady_others']:g}; of ours the first of {plan['repeats']} stands in the table, the bars "
-        f"take all. The bare application against itself: p50 "
+        f"others {plan['steady_others']:g}; of ours the table has the median of {plan['repeats']} long loads "
+        f"and floods, the bars take all. The bare application against itself: p50 "
         f"{noise['p50_ms']['low']:+.2f} to {noise['p50_ms']['high']:+.2f} ms, rate {noise['rate']['low']:.2f} to "
         f"{noise['rate']['high']:.2f}; without a model {_number(null['lone']['p50_ms'], 2)} ms and "
         f"{null['many']['rate']:,.0f}/s, which is what HTTP and the generator cost. MB: proportional set size."

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ BODY = b'{"inputs": ["who"]}'
 
 @dataclass(frozen=True)
 class Told:
-    """What the listener of an application was told, in order: route, status, code."""
+    """What the listener of an application was told, in order: route, status, code; beside it the seconds."""
 
     events: list[tuple[str, int, str]]
+    seconds: list[float] = field(default_factory=list)
 
     def __call__(self, route: str, status: int, code: str, seconds: float) -> None:
         self.events.append((route, status, code))
+        self.seconds.append(seconds)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,26 @@ def test_never_more_at_once_than_allowed_and_the_rest_refused(desk: Callable[...
     asyncio.run(scenario())
 
 
+def test_those_announced_count_until_the_loop_s_next_turn(desk: Callable[..., Desk]) -> None:
+    async def scenario() -> None:
+        at = desk(queue=2)
+        release = threading.Event()
+        jobs = [at.ask(held(release))]
+        await at.until_running(1)
+        at.admission.announce()
+        assert not at.admission.full(at.served)
+        at.admission.announce()
+        assert at.admission.full(at.served), "the two that come fill the queue"
+        jobs.append(at.ask(held(release)))
+        await asyncio.sleep(0)
+        assert at.admission.waiting == 1
+        assert not at.admission.full(at.served), "the other did not come, and is forgotten"
+        release.set()
+        assert await asyncio.gather(*jobs) == [b"done"] * 2
+
+    asyncio.run(scenario())
+
+
 def test_late_work_holds_its_slot_until_it_ends_and_late_waiters_never_start(desk: Callable[..., Desk]) -> None:
     async def scenario() -> None:
         at = desk(timeout_seconds=0.05)

@@ -21,6 +21,9 @@ from toolkit.artifact import Artifact
 from toolkit.predictor import Predictor
 from toolkit.runners.cancel import Cancel
 from toolkit.serving.app import App
+from toolkit.serving.bodies import read_body
+from toolkit.serving.problems import Problem
+from toolkit.serving.settings import Settings
 from toolkit.spec import Array, Arrays
 
 Open = Callable[..., Client]
@@ -249,6 +252,17 @@ def test_a_body_over_the_small_limit_is_parsed_and_answered(open_app: Open) -> N
     assert len(ask.post("/v1/classify", json={"inputs": ["word " * 100_000]}).json()["predictions"]) == 1
     long = ask.post("/v1/classify", content=b"[" * 300_000, headers={"content-type": "application/json"})
     problem(long, 400, "not_json")
+
+
+def test_a_body_that_has_come_whole_needs_no_timer() -> None:
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"{}"}
+
+    settings = Settings(body_seconds=0.001)
+    assert asyncio.run(read_body({}, receive, settings, whole=True)).content == b"{}"
+    with pytest.raises(Problem, match="408"):
+        asyncio.run(read_body({}, receive, settings))
 
 
 def test_a_slow_body_is_refused(open_app: Open) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, combinations
 from typing import Any
 
 import httpx
@@ -27,6 +28,7 @@ from toolkit.spec import Array, Arrays
 
 ROWS = (1, 2, 4, 8)
 PAYS = ((1.0, 1.2, 1.6, 2.4), (4.0, 5.0, 7.0, 11.0))
+PRICES = st.lists(st.floats(0.01, 10), min_size=4, max_size=4)
 SAME = Neighbours(rows=10, labels_moved=0, score_difference=1e-7)
 
 
@@ -80,6 +82,28 @@ def test_a_batch_keeps_its_bound_its_order_and_is_never_dearer_than_its_rows(
     assert rows <= max_rows or chosen == [head]
     apart = sum(curve.cost(one.rows, one.size) for one in chosen)
     assert curve.cost(rows, max(one.size for one in chosen)) <= apart + 1e-9
+
+
+def test_a_long_one_takes_long_ones_with_it_and_a_short_one_rather_goes_alone() -> None:
+    short, long = Waiting(1, 10), Waiting(1, 100)
+    assert batching_of(curve_of()).choose(long, [short, long, short, long]) == [long, long, long]
+    assert batching_of(curve_of()).choose(short, [long]) == [short]
+
+
+@given(st.lists(st.sampled_from([5, 50]), min_size=1, max_size=7), st.integers(1, 8), PRICES, PRICES)
+def test_no_other_company_does_more_for_its_time(
+    sizes: list[int], max_rows: int, short: list[float], more: list[float]
+) -> None:
+    curve = curve_of((tuple(accumulate(short)), tuple(accumulate(a + b for a, b in zip(short, more, strict=True)))))
+    head, *others = [Waiting(1, size) for size in sizes]
+
+    def share(chosen: Sequence[Waiting]) -> float:
+        together = curve.cost(len(chosen), max(one.size for one in chosen))
+        return together / sum(curve.cost(one.rows, one.size) for one in chosen)
+
+    companies = [[head, *some] for count in range(max_rows) for some in combinations(others, count)]
+    chosen = batching_of(curve, max_rows).choose(head, others)
+    assert share(chosen) == pytest.approx(min(share(company) for company in companies))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import pytest
 from serving.running_server import BODY, Gate, Here, one_answer, post, serving, until_closed
 
 from toolkit.artifact import Artifact
+from toolkit.serving.bodies import WHOLE
+from toolkit.serving.connections import GuardedProtocol
 from toolkit.serving.worker import let_runs_finish
 
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -274,6 +276,51 @@ def test_a_full_server_refuses_at_the_door_and_keeps_the_connection_in_step(arti
                 connection.sendall(known)
                 assert one_answer(connection)[0] == 200, "known words are answered when there is room"
         assert here.told.events.count(("classify", 503, "overloaded")) >= 3
+
+
+def test_of_a_burst_only_those_get_past_the_door_who_find_room(artifacts: dict[str, Artifact]) -> None:
+    with serving(artifacts["text"].folder, queue=3) as here, Gate(here) as gate:
+        runs, *burst = [here.connect() for _ in range(31)]
+        runs.sendall(post())
+        until(lambda: here.app.running == 1)
+        until(lambda: len(here.server.server_state.connections) == 31)
+        protocol_of(here, runs).loop.call_soon_threadsafe(time.sleep, 0.3)  # so that all of it is read in one turn
+        for connection in burst:
+            connection.sendall(post())
+        until(lambda: len(here.told.events) == 27)
+        assert set(here.told.events) == {("classify", 503, "overloaded")}
+        assert set(here.told.seconds) == {0.0}, "refused before anything was spent on it"
+        gate.open()
+        answers = [one_answer(connection)[0] for connection in (runs, *burst)]
+    assert sorted(answers) == [200] * 4 + [503] * 27
+
+
+def test_the_protocol_says_whether_a_body_has_come(here: Here) -> None:
+    with here.connect() as connection:
+        connection.sendall(post()[:-3])
+        protocol = protocol_of(here, connection)
+        until(lambda: hasattr(protocol, "scope"))
+        whole = protocol.scope["extensions"][WHOLE]
+        assert not whole()
+        connection.sendall(post()[-3:])
+        assert one_answer(connection)[0] == 200
+        assert whole()
+
+
+def protocol_of(here: Here, connection: socket.socket) -> GuardedProtocol:
+    """The server's side of `connection`."""
+    found: list[GuardedProtocol] = []
+
+    def look() -> bool:
+        found[:] = [
+            one
+            for one in tuple(here.server.server_state.connections)
+            if isinstance(one, GuardedProtocol) and one.client == connection.getsockname()
+        ]
+        return bool(found)
+
+    until(look)
+    return found[0]
 
 
 def one_answer_after_continue(connection: socket.socket, body: bytes) -> tuple[int, bytes]:

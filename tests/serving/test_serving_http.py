@@ -22,6 +22,7 @@ from toolkit.artifact import Artifact
 from toolkit.errors import ArtifactError, InputError
 from toolkit.predictor import Predictor
 from toolkit.serving import serve
+from toolkit.serving.seam import WORKER
 from toolkit.serving.serve import Server, ServerStartError, free_port, prepare, start_server
 
 CANARY = "canary-5d20c7"
@@ -40,6 +41,11 @@ def test_a_bento_answers_like_the_predictor(running: Running) -> None:
         assert answer["predictions"] == [{"label": p.label, "score": p.score} for p in predictor(TEXTS)]
     model = httpx.get(f"{running.server.url}/v1/model").json()
     assert model["lineage"]["steps"][0]["name"] == "export"
+
+
+def test_the_thread_of_a_worker_s_connections_wakes_behind_its_runs(running: Running) -> None:
+    worker = next(one for one in processes_of(running.server) if WORKER in one.cmdline())
+    assert os.sched_getscheduler(worker.pid) == os.SCHED_BATCH
 
 
 def test_bentoml_still_answers_behind(running: Running) -> None:

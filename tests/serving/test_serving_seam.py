@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import inspect
 import os
@@ -23,6 +24,7 @@ import circus.watcher
 import httptools
 import prometheus_client
 import prometheus_client.values
+import pytest
 import uvicorn
 import uvloop
 from _bentoml_sdk.service.factory import Service
@@ -37,7 +39,7 @@ from toolkit.serving import seam
 from toolkit.serving.app import App
 from toolkit.serving.connections import GuardedProtocol
 from toolkit.serving.metric_files import RESERVED_BYTES, ReservedDict
-from toolkit.serving.metrics import PrometheusObserver
+from toolkit.serving.metrics import MOST_TIMES, WRITE_SECONDS, PrometheusObserver
 from toolkit.serving.supervisor import FrontedArbiter, forget_gauges
 
 
@@ -182,17 +184,51 @@ def test_metric_files_have_no_holes(tmp_path: Path) -> None:
     assert [entry[:2] for entry in MmapedDict.read_all_values_from_file(str(path))] == [("key", 2.5)]
 
 
-def test_the_metrics_count_problems_and_read_the_depth_when_asked() -> None:
-    registry = prometheus_client.CollectorRegistry()
-    client = SimpleNamespace(
-        **{name: partial(getattr(prometheus_client, name), registry=registry)
-           for name in ("Histogram", "Counter", "Gauge")}
-    )  # fmt: skip
-    observer = PrometheusObserver(client)
+@pytest.fixture
+def registry() -> prometheus_client.CollectorRegistry:
+    return prometheus_client.CollectorRegistry()
+
+
+@pytest.fixture
+def observer(registry: prometheus_client.CollectorRegistry) -> PrometheusObserver:
+    names = ("Histogram", "Counter", "Gauge")
+    return PrometheusObserver(
+        SimpleNamespace(**{name: partial(getattr(prometheus_client, name), registry=registry) for name in names})
+    )
+
+
+def test_the_metrics_count_problems_and_read_the_depth_when_asked(
+    registry: prometheus_client.CollectorRegistry, observer: PrometheusObserver
+) -> None:
+    async def scenario() -> None:
+        observer("classify", 503, "overloaded", 0.0)
+        observer.refresh()
+
     depth = [3]
     observer.queue_depth(lambda: depth[0])
-    observer("classify", 503, "overloaded", 0.0)
-    observer.refresh()
+    asyncio.run(scenario())
     depth[0] = 5
     assert registry.get_sample_value("toolkit_queue_depth") == 3
     assert registry.get_sample_value("toolkit_problems_total", {"route": "classify", "code": "overloaded"}) == 1
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_times_are_written_when_there_are_many_and_else_a_moment_later(
+    registry: prometheus_client.CollectorRegistry, observer: PrometheusObserver, few: bool
+) -> None:
+    def written() -> float | None:
+        return registry.get_sample_value("toolkit_request_seconds_count", {"route": "classify", "status": "200"})
+
+    async def scenario() -> None:
+        for _ in range(MOST_TIMES - few):
+            observer("classify", 200, "", 0.001)
+        if few:
+            assert written() == 0
+            async with asyncio.timeout(10 * WRITE_SECONDS):
+                while not written():
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
+    assert written() == MOST_TIMES - few
+    total = registry.get_sample_value("toolkit_request_seconds_sum", {"route": "classify", "status": "200"})
+    assert total == pytest.approx(0.001 * (MOST_TIMES - few))

@@ -67,7 +67,7 @@ class CostCurve:
 
     def cost(self, rows: int, size: int) -> float:
         """Milliseconds of a run of `rows` of at most `size`; beyond the table, as many runs as it takes."""
-        table = self.milliseconds[self._row_of(size)]
+        table = self.milliseconds[self.kind(size)]
         largest = self.rows[len(table) - 1]
         if rows > largest:
             return table[-1] * rows / largest
@@ -80,9 +80,10 @@ class CostCurve:
 
     def largest(self, size: int) -> int:
         """How many rows of `size` the table knows."""
-        return self.rows[len(self.milliseconds[self._row_of(size)]) - 1]
+        return self.rows[len(self.milliseconds[self.kind(size)]) - 1]
 
-    def _row_of(self, size: int) -> int:
+    def kind(self, size: int) -> int:
+        """Which of `sizes` stands for `size`."""
         for position, known in enumerate(self.sizes):
             if size <= known:
                 return position

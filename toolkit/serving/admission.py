@@ -52,6 +52,7 @@ class Admission:
         self._closed = False
         self._expected = 0.0
         self._usual = 0.0
+        self._announced = 0
         self._threads = [
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True)
             for number in range(settings.concurrency)
@@ -70,15 +71,25 @@ class Admission:
         return len(self._running)
 
     def full(self, served: Served) -> bool:
-        """True when a request of the usual cost would be turned away."""
-        return self._refuses(self._usual, served)
+        """True when a request of the usual cost would be turned away, after those that are announced."""
+        return self._refuses(self._usual, served, self._announced)
 
-    def _refuses(self, cost: float, served: Served) -> bool:
-        if not self._expected:
+    def announce(self) -> None:
+        """One more has been let in and will be here within this turn of the loop: until then it counts as usual."""
+        if not self._announced:
+            asyncio.get_running_loop().call_soon(self._forget)
+        self._announced += 1
+
+    def _forget(self) -> None:
+        self._announced = 0
+
+    def _refuses(self, cost: float, served: Served, announced: int = 0) -> bool:
+        before = self._expected + announced * self._usual
+        if not before:
             return False
-        if len(self._waiting) >= self._settings.queue + self._idle:
+        if len(self._waiting) + announced >= self._settings.queue + self._idle:
             return True
-        expected = (self._expected / self._settings.concurrency + cost) * served.pace
+        expected = (before / self._settings.concurrency + cost) * served.pace
         return expected > self._settings.objective_ms * HEADROOM
 
     async def run(self, job: Job, left: Callable[[], bool] | None = None) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from toolkit.serving.admission import Admission
-from toolkit.serving.bodies import LEFT, ClientLeft, Receive, read_body
+from toolkit.serving.bodies import LEFT, WHOLE, ClientLeft, Receive, read_body
 from toolkit.serving.problems import CLOSE, Problem, internal, not_ready
 from toolkit.serving.routes import HEALTH, LIVE, OPEN, Handler, Route, Static, routes_of
 from toolkit.serving.served import Served
@@ -107,6 +107,11 @@ class App:
     def full(self) -> bool:
         """True when a request for the model would be refused."""
         return self._served is not None and self._admission is not None and self._admission.full(self._served)
+
+    def announce(self) -> None:
+        """A request has been let in by its connection."""
+        if self._admission is not None:
+            self._admission.announce()
 
     @property
     def waiting(self) -> int:
@@ -228,9 +233,10 @@ class App:
         if admission is None:
             raise not_ready()
         query = handler.query(scope["query_string"])
-        body = await read_body(dict(scope["headers"]), receive, self.settings)
-        left = scope.get("extensions", {}).get(LEFT)
-        return _Answer(200, await admission.run(handler.job(body, query), left), [JSON_TYPE])
+        known = scope.get("extensions", {})
+        whole = known[WHOLE]() if WHOLE in known else False
+        body = await read_body(dict(scope["headers"]), receive, self.settings, whole=whole)
+        return _Answer(200, await admission.run(handler.job(body, query), known.get(LEFT)), [JSON_TYPE])
 
 
 def _document(problem: Problem) -> _Answer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -49,26 +50,41 @@ class Batching:
 
     def cost(self, rows: int, size: int) -> float:
         """Milliseconds of a run of `rows` that nobody shares."""
-        return self.curve.cost(rows, size)
+        known = self._costs[self.curve.kind(size)]
+        return known[rows] if rows < len(known) else self.curve.cost(rows, size)
 
     def choose(self, head: T, waiting: Iterable[T]) -> list[T]:
-        """`head` and those of `waiting`, oldest first, that cost less in its run than after it."""
-        chosen, rows, size = [head], head.rows, head.size
-        if rows >= self.max_rows:
-            return chosen
-        cost = self.curve.cost(rows, size)
-        for other in islice(waiting, WINDOW):
-            together = rows + other.rows
-            if together > self.max_rows:
-                continue
-            longest = max(size, other.size)
-            joint = self.curve.cost(together, longest)
-            if together <= self.curve.largest(longest) and joint < cost + self.curve.cost(other.rows, other.size):
-                chosen.append(other)
-                rows, size, cost = together, longest, joint
-                if rows == self.max_rows:
-                    break
-        return chosen
+        """`head` and those of `waiting`, oldest first, in whose company a run does most for its time.
+
+        A run is judged by its cost over that of its requests one by one. For each length that it could have, requests
+        join from the longest down: they gain most where a run is long anyway.
+        """
+        company = list(islice(waiting, WINDOW)) if head.rows < self.max_rows else []
+        kinds = [self.curve.kind(other.size) for other in company]
+        longest_first = sorted(range(len(company)), key=kinds.__getitem__, reverse=True)
+        own = self.curve.kind(head.size)
+        least, chosen, count = 1.0, list[int](), 0
+        for kind in {own, *(kind for kind in kinds if kind > own)}:
+            together = self._costs[kind]
+            rows, apart, joined = head.rows, self.cost(head.rows, head.size), list[int]()
+            for place in longest_first:
+                more = company[place].rows
+                if kinds[place] > kind or rows + more >= len(together):
+                    continue
+                joined.append(place)
+                rows += more
+                apart += self.cost(more, company[place].size)
+                if together[rows] < least * apart:
+                    least, chosen, count = together[rows] / apart, joined, len(joined)
+        return [head, *(company[place] for place in sorted(chosen[:count]))]
+
+    @cached_property
+    def _costs(self) -> list[list[float]]:
+        """Milliseconds of a run by the kind of its longest row and by how many rows it has, as far as is allowed."""
+        return [
+            [self.curve.cost(rows, size) for rows in range(min(self.max_rows, self.curve.largest(size)) + 1)]
+            for size in self.curve.sizes
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -8,6 +8,7 @@ Source: RFC 9110 (content types, lengths), RFC 7578 (multipart/form-data).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -28,6 +29,7 @@ for _name in ("python_multipart", "PIL"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 LEFT = "toolkit.left"  # the scope's extension that says, when it is called, whether the client is gone
+WHOLE = "toolkit.whole"  # likewise, whether the body has come already
 JSON, FORM = "application/json", "multipart/form-data"
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff")
 
@@ -49,15 +51,20 @@ class Body:
         return self.content_type.partition(";")[0].strip().lower()
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: Settings) -> Body:
-    """Read a whole body; raises `Problem` 400, 408, 413 or 415, or `ClientLeft`."""
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, settings: Settings, *, whole: bool = False
+) -> Body:
+    """Read a whole body; raises `Problem` 400, 408, 413 or 415, or `ClientLeft`.
+
+    No timer is set for one that has come `whole` already.
+    """
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise Problem(415, "encoded", "a compressed body is not taken; send it as it is", headers=[CLOSE])
     length = headers.get(b"content-length")
     if length is not None and (not _is_count(length) or int(length) > settings.max_body_bytes):
         raise _too_large(settings)
     try:
-        async with asyncio.timeout(settings.body_seconds):
+        async with contextlib.nullcontext() if whole else asyncio.timeout(settings.body_seconds):
             content = await _read(receive, settings)
     except TimeoutError:
         raise Problem(408, "slow_body", "the body did not arrive in time", headers=[CLOSE]) from None

@@ -21,7 +21,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from toolkit.serving.bodies import LEFT
+from toolkit.serving.bodies import LEFT, WHOLE
 from toolkit.serving.problems import CLOSE, Problem, overloaded
 from toolkit.serving.settings import Settings
 
@@ -42,6 +42,8 @@ class Front(Protocol):
 
     @property
     def full(self) -> bool: ...
+
+    def announce(self) -> None: ...
 
 
 class _Refused:
@@ -101,6 +103,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._extensions: dict[str, Any] = {LEFT: transport.is_closing, WHOLE: self._is_between}
         self._head_since = self.loop.time()
         if len(self.connections) > self.front.settings.max_connections:
             self._end(TOO_MANY, "too_many_connections", 503)
@@ -166,8 +169,9 @@ class GuardedProtocol(HttpToolsProtocol):
             if refusal is not None:
                 self._refuse_here(*refusal)
                 return
+        self.front.announce()
         super().on_headers_complete()
-        self.scope.setdefault("extensions", {})[LEFT] = self.transport.is_closing  # type: ignore[assignment]
+        self.scope["extensions"] = self._extensions
         if self._is_leaving():
             self.cycle.keep_alive = False
 
@@ -246,6 +250,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         if self._is_idle():
             self.transport.close()
+
+    def _is_between(self) -> bool:
+        return self._between
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -1,8 +1,9 @@
 """What BentoML's /metrics shows of our application, beside its own.
 
 Written for prometheus_client's multiprocess mode: every worker writes to files of its own, and BentoML adds them up.
-A gauge cannot call a function there, so the queue's depth is read when the metrics are asked for. Problems are added
-up here and written down then too, or when there are many: a refusal must cost next to nothing.
+A gauge cannot call a function there, so the queue's depth is read when the metrics are asked for. Times and problems
+are kept here and written down then too, half a second later, or when there are many: to write is dear between two
+runs of a model, which leave nothing of it in the processor's caches, and a refusal must cost next to nothing.
 
 | name | labels | what |
 |---|---|---|
@@ -13,6 +14,7 @@ up here and written down then too, or when there are many: a refusal must cost n
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -20,11 +22,12 @@ from typing import Any
 # from 0.1 ms: a small model answers long before the 5 ms at which the usual buckets begin
 BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
-MOST_UNWRITTEN = 256
+WRITE_SECONDS = 0.5
+MOST_PROBLEMS, MOST_TIMES = 256, 64  # unwritten
 
 
 class PrometheusObserver:
-    """The listener of an `App`; `client` is BentoML's metrics client."""
+    """The listener of an `App`; `client` is BentoML's metrics client; told and asked in one event loop."""
 
     def __init__(self, client: Any) -> None:
         self._seconds = client.Histogram(
@@ -40,7 +43,9 @@ class PrometheusObserver:
         )
         self._read_depth: Callable[[], int] = lambda: 0
         self._children: MutableMapping[tuple[str, int], Any] = {}
-        self._unwritten: Counter[tuple[str, str]] = Counter()
+        self._times: list[tuple[Any, float]] = []
+        self._codes: Counter[tuple[str, str]] = Counter()
+        self._due: asyncio.TimerHandle | None = None
 
     def __call__(self, route: str, status: int, code: str, seconds: float) -> None:
         """One request has been answered; `code` is its problem's, or "", `seconds` 0 where it was not let in."""
@@ -48,16 +53,24 @@ class PrometheusObserver:
             child = self._children.get((route, status))
             if child is None:
                 child = self._children[route, status] = self._seconds.labels(route=route, status=str(status))
-            child.observe(seconds)
+            self._times.append((child, seconds))
         if code:
-            self._unwritten[route, code] += 1
-            if self._unwritten[route, code] >= MOST_UNWRITTEN:
-                self._write()
+            self._codes[route, code] += 1
+        if len(self._times) >= MOST_TIMES or (code and self._codes[route, code] >= MOST_PROBLEMS):
+            self._write()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(WRITE_SECONDS, self._write)
 
     def _write(self) -> None:
-        for (route, code), count in self._unwritten.items():
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        for child, seconds in self._times:
+            child.observe(seconds)
+        self._times.clear()
+        for (route, code), count in self._codes.items():
             self._problems.labels(route=route, code=code).inc(count)
-        self._unwritten.clear()
+        self._codes.clear()
 
     def queue_depth(self, read: Callable[[], int]) -> None:
         """Ask `read` for the depth whenever the metrics are asked for."""
