@@ -1,7 +1,7 @@
 """Our server beside a bare uvicorn application, plain BentoML, FastAPI, LitServe and MLServer, around one predictor.
 
     python -m benchmarks.serving                (make serving; 72 minutes when it was measured)
-    python -m benchmarks.serving --quick        (6 minutes, to see that it works; its numbers decide nothing)
+    python -m benchmarks.serving --quick        (some minutes, to see that it works; its numbers decide nothing)
 
 Servers run on core 0 with one thread, the load generator on core 1. Many short rounds at one and at sixteen
 connections are interleaved between all servers (those that wait are stopped, since some are never idle), the first

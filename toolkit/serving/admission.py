@@ -75,7 +75,10 @@ class Admission:
         return self._refuses(self._usual, served, self._announced)
 
     def announce(self) -> None:
-        """One more has been let in and will be here within this turn of the loop: until then it counts as usual."""
+        """One more has been let in and is about to come: until the loop's next turn it counts as a usual one.
+
+        Who did not come by then is forgotten: a GET, or a body that is still on its way.
+        """
         if not self._announced:
             asyncio.get_running_loop().call_soon(self._forget)
         self._announced += 1

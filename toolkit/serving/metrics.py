@@ -3,7 +3,7 @@
 Written for prometheus_client's multiprocess mode: every worker writes to files of its own, and BentoML adds them up.
 A gauge cannot call a function there, so the queue's depth is read when the metrics are asked for. Times and problems
 are kept here and written down then too, half a second later, or when there are many: to write is dear between two
-runs of a model, which leave nothing of it in the processor's caches, and a refusal must cost next to nothing.
+runs of a model, which leave little of it in the processor's caches, and a refusal must cost next to nothing.
 
 | name | labels | what |
 |---|---|---|
